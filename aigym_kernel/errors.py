@@ -1,0 +1,87 @@
+"""Every error a user can cause, as one tree. Each message names the culprit, the value and the way out.
+
+    AigymError
+      UnknownName       a task, environment, parameter, column ... that does not exist ("Did you mean")
+      TaskError         a task's YAML or files are wrong
+      SolutionError     what was handed in as a solution cannot be one
+      SandboxError      no sandbox can be opened here, or it broke (never the solution's fault)
+      StoreError        the store is missing, newer than this version, damaged, or the disk is full
+      QueryError        SQL that does not run
+      RunError          a run that does not exist, or that failed
+      TrainingError     a space, configuration or environment that an algorithm cannot use
+      NotebookError     a notebook or its parameters
+
+    StoreWarning        something recorded is unreadable and was skipped; the rest is fine
+
+In a notebook an AigymError shows its message and the line that caused it, not this package's internals.
+Not for bugs: an unexpected exception keeps its whole traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AigymError(Exception):
+    """The base of every error that a user can cause and mend."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints instead of a traceback (its documented hook for exceptions)."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UnknownName(AigymError, LookupError):
+    """A name that nothing answers to. Message: what it was, the nearest names, and all of them."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+        parts = [f"unknown {kind} {str(name)!r}."]
+        if near:
+            parts.append(f"Did you mean {' or '.join(map(repr, near))}?")
+        elif names:
+            shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+            parts.append(f"Known: {shown}.")
+        if hint:
+            parts.append(hint)
+        super().__init__(" ".join(parts))
+
+
+class TaskError(AigymError, ValueError):
+    """A task's YAML or one of its files is wrong."""
+
+
+class SolutionError(AigymError, TypeError):
+    """What was handed in cannot be a solution (not text, not a mapping of files)."""
+
+
+class SandboxError(AigymError, RuntimeError):
+    """No sandbox can be opened here, or it broke. Never the fault of the code that ran inside."""
+
+
+class StoreError(AigymError, OSError):
+    """The store is missing, newer than this version, damaged, or its disk is full."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class QueryError(AigymError, ValueError):
+    """SQL that does not run."""
+
+
+class RunError(AigymError, RuntimeError):
+    """A run that does not exist, or that failed."""
+
+
+class TrainingError(AigymError, ValueError):
+    """A space, configuration or environment that an algorithm cannot use."""
+
+
+class NotebookError(AigymError, ValueError):
+    """A notebook that cannot be read, or parameters that it does not have."""
+
+
+class StoreWarning(UserWarning):
+    """Something recorded is unreadable and was skipped; the rest is fine."""

@@ -1,0 +1,106 @@
+"""Static HTML and SVG that need no kernel, no script and no network: tables, line charts, scores.
+
+Everything that a user may look at in a saved notebook is drawn here. Colours come from JupyterLab's
+CSS variables where they exist, so that light and dark themes both read well.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+GOOD, BAD, DULL = "#2e7d32", "#c62828", "#757575"
+_CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
+
+
+def escape(value: object) -> str:
+    """Text that is safe inside HTML."""
+    return html.escape(str(value))
+
+
+def short(value: object, width: int = 80) -> str:
+    """One line of at most ``width`` characters."""
+    line = " ".join(str(value).split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
+    """An HTML table; every cell is escaped except values that are `Markup`."""
+    head = "".join(f'<th style="{_CELL}">{escape(h)}</th>' for h in headers)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{_cell(c)}</td>' for c in row) + "</tr>" for row in rows
+    )
+    title = f"<caption style='text-align:left'>{escape(caption)}</caption>" if caption else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class Markup(str):
+    """HTML made by this module, not to be escaped again."""
+
+    __slots__ = ()
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, Markup) else escape(value)
+
+
+def badge(text: str, colour: str) -> Markup:
+    """A small coloured label."""
+    return Markup(
+        f'<span style="background:{colour};color:#fff;border-radius:3px;padding:0 6px;'
+        f'font-size:90%">{escape(text)}</span>'
+    )
+
+
+def pre(text: str) -> Markup:
+    """Preformatted text."""
+    return Markup(f'<pre style="margin:0;white-space:pre-wrap">{escape(text)}</pre>')
+
+
+def line_chart(
+    points: Sequence[tuple[float, float]], *, title: str = "", width: int = 560, height: int = 180
+) -> Markup:
+    """An SVG line through (x, y) points, with the extent of both axes written out."""
+    if not points:
+        return Markup(f"<p>{escape(title)}: nothing recorded yet</p>")
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
+    sx, sy = (width - 70) / ((x1 - x0) or 1), (height - 45) / ((y1 - y0) or 1)
+    path = " ".join(f"{60 + (x - x0) * sx:.1f},{height - 25 - (y - y0) * sy:.1f}" for x, y in points)
+    label = 'font-size="11" fill="currentColor"'
+    return Markup(
+        f'<svg role="img" aria-label="{escape(title)}" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" style="max-width:100%;color:var(--jp-ui-font-color1,#333)">'
+        f'<text x="60" y="13" {label}>{escape(title)}</text>'
+        f'<path d="M60 20V{height - 25}H{width - 5}" stroke="currentColor" fill="none" opacity=".4"/>'
+        f'<polyline points="{path}" fill="none" stroke="#1976d2" stroke-width="1.8"/>'
+        f'<text x="55" y="28" text-anchor="end" {label}>{y1:.4g}</text>'
+        f'<text x="55" y="{height - 25}" text-anchor="end" {label}>{y0:.4g}</text>'
+        f'<text x="60" y="{height - 8}" {label}>{x0:,.0f}</text>'
+        f'<text x="{width - 5}" y="{height - 8}" text-anchor="end" {label}>{x1:,.0f}</text></svg>'
+    )
+
+
+def score(data: Mapping[str, Any]) -> str:
+    """The HTML of a Score, from its ``to_dict()``."""
+    unjudged = data["total"] is None
+    word = "passed" if data["passed"] else "unjudged" if unjudged else "failed"
+    colours = {"passed": GOOD, "failed": BAD, "unjudged": DULL}
+    total = "–" if unjudged else f"{data['total']:.2f}"
+    rows = [
+        [
+            badge(m["status"], colours[m["status"]]),
+            m["name"] + (" (required)" if m["required"] else ""),
+            "–" if m["value"] is None else f"{m['value']:.2f}",
+            f"{m['weight']:g}",
+            pre(m["feedback"]),
+        ]
+        for m in data["marks"]
+    ]
+    return (
+        f"<div><p><b>{escape(data['task_id'])}</b> {badge(word, colours[word])} score <b>{total}</b>"
+        f" in {data['wall_s']:.2f} s</p>"
+        + table(["", "criterion", "value", "weight", "feedback"], rows)
+        + "</div>"
+    )

@@ -1,0 +1,89 @@
+"""What every sandbox promises: a Sandbox opens Boxes, a Box runs commands under Limits, an Execution
+says what happened. Not here: how the isolation is made (`bwrap`, `docker`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from aigym_kernel.tasks import Limits
+
+Status = Literal[
+    "ok", "error", "signal", "timeout", "cpu_limit", "memory_limit", "output_limit", "sandbox_error"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One command's end, told apart by cause.
+
+    ``ok`` exit code 0; ``error`` any other exit code (137 and 124 too); ``signal`` killed by a signal
+    of its own making; ``timeout`` wall time; ``cpu_limit``, ``memory_limit``, ``output_limit`` as named;
+    ``sandbox_error`` the sandbox broke, never the program's fault. ``wall_s`` and ``cpu_s`` are
+    seconds, ``peak_memory_mb`` MiB over the whole process tree; output is decoded as UTF-8 with
+    replacement and cut at the limit.
+    """
+
+    status: Status
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    wall_s: float
+    cpu_s: float
+    peak_memory_mb: float
+    detail: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+class Box(Protocol):
+    """An open sandbox. Its working folder ``/work`` lives until `close`; processes only as long as
+    the `run` that started them. Usable as a context manager; not for use from several threads."""
+
+    def run(self, command: Sequence[str], *, stdin: str = "", limits: Limits | None = None) -> Execution:
+        """Run ``command`` in ``/work`` (``limits`` may only tighten time and output, not memory of
+        the box). When it returns, nothing that it started is alive."""
+        ...
+
+    def write(self, files: Mapping[str, str | bytes]) -> None:
+        """Put files below ``/work``. Raises SandboxError on a path that leaves it or a full disk."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A regular file below ``/work``, never through links. Raises SandboxError if there is none."""
+        ...
+
+    def export(self) -> dict[str, bytes]:
+        """Every regular file below ``/work`` by relative path; links, pipes and devices left out."""
+        ...
+
+    def close(self) -> None:
+        """End it and everything inside. Twice is fine."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Sandbox(Protocol):
+    """Somewhere untrusted code may run."""
+
+    @property
+    def name(self) -> str:
+        """``bwrap`` or ``docker``."""
+        ...
+
+    def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> Box:
+        """A new box holding ``files``. Raises SandboxError, with what to install, where none can be
+        had; never falls back to less isolation."""
+        ...

@@ -1,0 +1,85 @@
+"""Where things are and which device computes: environment variables, paths, device choice.
+
+    AIGYM_DATA      folder of the store          default: data/ beside the checkout, else ./data
+    AIGYM_TASKS     folder of the tasks          default: tasks/ beside the checkout, else ./tasks
+    AIGYM_SANDBOX   bwrap or docker              default: bwrap
+    FORCE_DEVICE    cpu, cuda, cuda:1, mps       wins over every argument
+
+Nothing here is cached: a changed variable counts from the next call on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aigym_kernel.errors import AigymError, UnknownName
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+SANDBOXES = ("bwrap", "docker")
+
+
+def _folder(variable: str, name: str) -> Path:
+    if value := os.environ.get(variable):
+        return Path(value).expanduser().resolve()
+    beside = CHECKOUT / name
+    if (CHECKOUT / "pyproject.toml").is_file() and beside.is_dir():
+        return beside
+    return Path.cwd() / name
+
+
+def data_dir() -> Path:
+    """The folder of the store. It need not exist yet."""
+    return _folder("AIGYM_DATA", "data")
+
+
+def tasks_dir() -> Path:
+    """The folder whose sub-folders are tasks. It need not exist."""
+    return _folder("AIGYM_TASKS", "tasks")
+
+
+def sandbox_name(name: str | None = None) -> str:
+    """The sandbox to use: the argument, else ``AIGYM_SANDBOX``, else ``bwrap``.
+
+    Raises:
+        UnknownName: the name is none of `SANDBOXES`.
+    """
+    chosen = name or os.environ.get("AIGYM_SANDBOX") or "bwrap"
+    if chosen not in SANDBOXES:
+        raise UnknownName("sandbox", chosen, SANDBOXES)
+    return chosen
+
+
+def device(name: str | None = None) -> torch.device:
+    """The torch device to compute on: ``FORCE_DEVICE``, else the argument, else MPS, CUDA, CPU.
+
+    Raises:
+        AigymError: the device is not a device, or this machine has none of its kind.
+    """
+    import torch
+
+    forced = os.environ.get("FORCE_DEVICE")
+    chosen = forced or name
+    if chosen is None or chosen == "auto":
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    source = "FORCE_DEVICE" if forced else "device"
+    try:
+        found = torch.device(chosen)
+    except RuntimeError:
+        raise AigymError(f"{source}={chosen!r} is no device; use cpu, cuda, cuda:1 or mps") from None
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (found.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(found.type, False):
+        raise AigymError(
+            f"{source}={chosen!r}: this machine has no such device; use 'cpu', or see aigym.doctor()"
+        )
+    return found

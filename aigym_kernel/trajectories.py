@@ -1,0 +1,220 @@
+"""What is recorded, as frozen data: Step, Trajectory, Mark, Score, Update.
+
+    trajectory[3]          -> Step             the fourth interaction
+    trajectory.total_reward, trajectory.length, trajectory.outcome
+    score.total, score.passed, score.marks     the judge's verdict
+
+A Trajectory keeps whole columns, not step objects, so that a trainer can hand over a batch as it is.
+This module knows nothing of files, environments or notebooks.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigym_kernel import rendering
+
+MarkStatus = Literal["passed", "failed", "unjudged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One criterion's result. ``value`` lies in [0, 1]; None when the judge could not decide."""
+
+    name: str
+    value: float | None
+    weight: float = 1.0
+    required: bool = False
+    feedback: str = ""
+
+    @property
+    def status(self) -> MarkStatus:
+        """``passed`` at full value, ``failed`` below, ``unjudged`` when the judge could not decide."""
+        if self.value is None:
+            return "unjudged"
+        return "passed" if self.value >= 1.0 else "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The judge's verdict. ``total`` lies in [0, 1]; None while any mark is unjudged.
+
+    ``passed`` holds when every required mark is full and the total reaches the rubric's pass mark.
+    """
+
+    task_id: str
+    total: float | None
+    passed: bool
+    marks: tuple[Mark, ...]
+    wall_s: float = 0.0
+
+    def __str__(self) -> str:
+        verdict = "passed" if self.passed else "unjudged" if self.total is None else "failed"
+        total = "-" if self.total is None else f"{self.total:.2f}"
+        lines = [f"{self.task_id}: {verdict}, score {total} ({self.wall_s:.2f} s)"]
+        for mark in self.marks:
+            value = "-" if mark.value is None else f"{mark.value:.2f}"
+            lines.append(f"  {mark.status:8} {value}  {mark.name}")
+            lines.extend(f"      {line}" for line in mark.feedback.splitlines())
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "task_id": self.task_id,
+            "total": self.total,
+            "passed": self.passed,
+            "wall_s": round(self.wall_s, 4),
+            "marks": [
+                {
+                    "name": m.name,
+                    "value": m.value,
+                    "weight": m.weight,
+                    "required": m.required,
+                    "status": m.status,
+                    "feedback": m.feedback,
+                }
+                for m in self.marks
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        return rendering.score(self.to_dict())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One interaction: ``observation`` is what the agent saw when it chose ``action``;
+    reward, flags and ``info`` are what the environment answered (gymnasium's 5-tuple)."""
+
+    t: int
+    observation: Any
+    action: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trajectory:
+    """One whole play of an environment, in columns.
+
+    Shapes, for T steps: ``observations`` T+1 (the last one is where it ended), ``actions`` T,
+    ``rewards`` (T,) float64. Numeric columns are arrays, text columns are sequences of str.
+    ``infos`` holds one mapping per step, or nothing where a trainer keeps only ``final_info``.
+    ``seed`` is what ``reset(seed=)`` was called with: seed and actions replay a deterministic env.
+    """
+
+    env_id: str
+    agent: str
+    observations: NDArray[Any] | Sequence[Any]
+    actions: NDArray[Any] | Sequence[Any]
+    rewards: NDArray[np.float64]
+    terminated: bool
+    truncated: bool
+    seed: int | None = None
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    infos: Sequence[Mapping[str, Any]] = ()
+    final_info: Mapping[str, Any] = field(default_factory=dict)
+    score: Score | None = None
+    error: str | None = None
+    group: str | None = None
+    run_id: str | None = None
+    started_at: float = field(default_factory=time.time)
+    wall_s: float = 0.0
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def __post_init__(self) -> None:
+        steps = len(self.actions)
+        if len(self.observations) != steps + 1 or len(self.rewards) != steps:
+            raise ValueError(
+                f"trajectory of {self.env_id}: {steps} actions need {steps + 1} observations and "
+                f"{steps} rewards, got {len(self.observations)} and {len(self.rewards)}"
+            )
+        if self.infos and len(self.infos) != steps:
+            raise ValueError(f"trajectory of {self.env_id}: {len(self.infos)} infos, {steps} steps")
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def __getitem__(self, t: int) -> Step:
+        steps = len(self)
+        if not -steps <= t < steps:
+            raise IndexError(f"step {t} of a trajectory of {steps} steps")
+        t %= steps
+        last = t == steps - 1
+        return Step(
+            t=t,
+            observation=self.observations[t],
+            action=self.actions[t],
+            reward=float(self.rewards[t]),
+            terminated=last and self.terminated,
+            truncated=last and self.truncated,
+            info=self.infos[t] if self.infos else (self.final_info if last else {}),
+        )
+
+    @property
+    def length(self) -> int:
+        """Number of steps."""
+        return len(self)
+
+    @property
+    def total_reward(self) -> float:
+        """The undiscounted return."""
+        return float(np.sum(self.rewards))
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in one word: ``error``, ``passed``, ``failed``, ``unjudged``, the env's own
+        ``info["outcome"]`` (Snake: ``wall``, ``self``, ``starvation``, ``full``), ``truncated``,
+        ``terminated`` or ``unfinished``."""
+        if self.error is not None:
+            return "error"
+        if self.score is not None:
+            if self.score.total is None:
+                return "unjudged"
+            return "passed" if self.score.passed else "failed"
+        if own := self.final_info.get("outcome"):
+            return str(own)
+        if self.truncated:
+            return "truncated"
+        return "terminated" if self.terminated else "unfinished"
+
+    def __repr__(self) -> str:
+        return (
+            f"Trajectory({self.id} {self.env_id} by {self.agent}: {len(self)} steps, "
+            f"return {self.total_reward:g}, {self.outcome})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [s.t, rendering.short(s.observation), rendering.short(s.action), f"{s.reward:g}"]
+            for s in (self[t] for t in range(min(len(self), 20)))
+        ]
+        return f"<p>{rendering.escape(repr(self))}</p>" + rendering.table(
+            ["t", "observation", "action", "reward"], rows
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What a trainer yields after each optimisation phase.
+
+    ``step``: environment steps so far. ``metrics``: name to value. ``trajectories``: those that
+    finished since the last update. ``policy``: the network being trained, an ``nn.Module`` that the
+    next update changes; copy it to keep it.
+    """
+
+    step: int
+    total_steps: int
+    metrics: Mapping[str, float]
+    trajectories: tuple[Trajectory, ...] = ()
+    policy: Any = None
