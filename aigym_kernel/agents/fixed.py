@@ -1,0 +1,70 @@
+"""Agents that learn nothing: random choices, a list of actions, the actions of a trajectory.
+
+random_agent(env.action_space, seed=0)
+scripted([0, 0, 1], name="a short walk")
+replay(trajectory)
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gymnasium import Space
+
+from aigym_kernel.errors import AigymError
+from aigym_kernel.trajectories import Step, Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomAgent:
+    """Samples its space, whatever it sees."""
+
+    space: Space[Any]
+    name: str = "random"
+
+    def __call__(self, observation: Any, steps: Sequence[Step]) -> Any:  # noqa: ARG002
+        return self.space.sample()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scripted:
+    """Takes the action whose turn it is, the k-th after k steps: one agent plays any number of episodes."""
+
+    actions: Sequence[Any]
+    name: str = "scripted"
+
+    def __call__(self, observation: Any, steps: Sequence[Step]) -> Any:  # noqa: ARG002
+        if len(steps) >= len(self.actions):
+            raise AigymError(
+                f"agent {self.name!r} has {len(self.actions)} actions and was asked for action "
+                f"{len(steps) + 1}: the episode goes on; give it more actions, or fewer steps to the rollout"
+            )
+        return self.actions[len(steps)]
+
+
+def random_agent(action_space: Space[Any], seed: int | None = None) -> RandomAgent:
+    """An agent that samples a copy of ``action_space``: the environment's own generator stays untouched.
+
+    Args:
+        seed: the same seed gives the same actions; None, other ones each time.
+    """
+    space = copy.deepcopy(action_space)
+    space.seed(seed)
+    return RandomAgent(space=space)
+
+
+def scripted(actions: Sequence[Any], name: str | None = None) -> Scripted:
+    """An agent that takes these actions in turn.
+
+    Raises (when called once too often):
+        AigymError: there are no more actions and the episode goes on.
+    """
+    return Scripted(actions=actions, name=name or "scripted")
+
+
+def replay(trajectory: Trajectory) -> Scripted:
+    """An agent that repeats a trajectory's actions; with its seed too, a deterministic env repeats itself."""
+    return Scripted(actions=list(trajectory.actions), name=f"replay of {trajectory.id}")
