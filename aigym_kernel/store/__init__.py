@@ -1,0 +1,204 @@
+"""Everything recorded, on disk and readable with SQL: `Store`.
+
+    store = Store()                                     the folder that AIGYM_DATA names
+    store.add_run(RunRecord(run_id="r1", kind="rollout", name="first"))
+    with store.writer("r1") as writer:
+        writer.trajectory(trajectory)
+    store.sql("SELECT outcome, count(*) FROM trajectories GROUP BY ALL")
+    store.load(trajectory.id)
+
+Immutable Parquet segments are the truth; DuckDB files in ``index/`` make reading fast and can be deleted.
+Any number of processes may write and read at the same time, and none waits for another.
+
+SQL sees five tables: ``runs``, ``trajectories``, ``steps``, ``metrics`` and ``marks``. Times are UTC. A
+step's observation and action are in ``observation`` and ``action`` (DOUBLE[]) where they are numbers, in
+``observation_text`` and ``action_text`` where they are text or JSON; the module ``schema`` has the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigym_kernel import settings
+from aigym_kernel.errors import StoreError, UnknownName
+from aigym_kernel.store import index, reader
+from aigym_kernel.store.reader import Page
+from aigym_kernel.store.records import (
+    RunKind,
+    RunRecord,
+    RunState,
+    RunStatus,
+    cannot_write,
+    check_run_id,
+    read_record,
+    replace_file,
+    settle,
+)
+from aigym_kernel.store.schema import json_text
+from aigym_kernel.store.writer import Writer
+from aigym_kernel.trajectories import Trajectory
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Page", "RunKind", "RunRecord", "RunState", "RunStatus", "Store", "Writer", "settle"]
+
+
+class Store:
+    """One folder of recorded runs. Making a Store touches nothing; see the module's text.
+
+    Every method raises StoreError where the store is missing, broken or newer than this version.
+    """
+
+    def __init__(self, folder: Path | str | None = None) -> None:
+        """``folder``: where the store is; by default `settings.data_dir()`, looked up now."""
+        self.folder = Path(folder).expanduser().absolute() if folder is not None else settings.data_dir()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r})"
+
+    def create(self) -> None:
+        """Makes the folders and store.json where they are missing.
+
+        Raises:
+            StoreError: the folder cannot be written, or holds a newer or broken store.
+        """
+        path = self.folder / "store.json"
+        try:
+            (self.folder / "runs").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        if not path.exists():
+            replace_file(path, f'{{"version": {reader.VERSION}}}\n')
+        reader.check_version(self.folder)
+
+    # Runs
+
+    def add_run(self, run: RunRecord, status: RunStatus | None = None) -> Path:
+        """Writes run.json and the first status.json (``queued`` unless given); returns the run's folder.
+
+        Raises:
+            StoreError: a run of this id exists, or the folder cannot be written.
+        """
+        self.create()
+        folder = self.run_folder(run.run_id)
+        if (folder / "run.json").exists():
+            raise StoreError(f"run {run.run_id!r} exists already in {folder}; choose another run id")
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        # The status first: whoever sees a run.json finds a status beside it.
+        self._write_status(folder, status or RunStatus(state="queued"))
+        replace_file(folder / "run.json", json_text(run.to_dict()) + "\n")
+        return folder
+
+    def write_status(self, run_id: str, status: RunStatus) -> None:
+        """Replaces the run's status. Raises UnknownName for an unknown run."""
+        self._write_status(self._known_folder(run_id), status)
+
+    def _write_status(self, folder: Path, status: RunStatus) -> None:
+        replace_file(folder / "status.json", json_text(status.to_dict()) + "\n")
+
+    def run(self, run_id: str) -> RunRecord:
+        """The run's record. Raises UnknownName for an unknown run."""
+        return RunRecord.from_dict(read_record(self._known_folder(run_id) / "run.json"))
+
+    def status(self, run_id: str) -> RunStatus:
+        """The run's status, ``killed`` where its process is gone. Raises UnknownName for an unknown run."""
+        return settle(RunStatus.from_dict(read_record(self._known_folder(run_id) / "status.json")))
+
+    def run_folder(self, run_id: str) -> Path:
+        """Where the run's files are. Raises StoreError for an id that cannot name a folder."""
+        return self.folder / "runs" / check_run_id(run_id)
+
+    def _known_folder(self, run_id: str) -> Path:
+        folder = self.run_folder(run_id)
+        if not (folder / "run.json").is_file():
+            reader.check_version(self.folder)
+            raise UnknownName("run", run_id, self.run_ids())
+        return folder
+
+    def run_ids(self) -> list[str]:
+        """The ids of all runs, sorted."""
+        reader.check_version(self.folder)
+        return reader.run_ids(self.folder)
+
+    def writer(self, run_id: str) -> Writer:
+        """What records into the run; use it in a ``with`` statement."""
+        self.create()
+        return Writer(self.run_folder(run_id), run_id)
+
+    # Reading
+
+    def sql(self, query: str, parameters: Sequence[Any] | None = None) -> pandas.DataFrame:
+        """The answer to one reading SQL statement (DuckDB's dialect); ``?`` stand for ``parameters``.
+
+        Raises:
+            QueryError: it does not run, is more than one statement, or would write or read other files.
+        """
+        return reader.sql(self.folder, query, parameters)
+
+    def load(self, trajectory_id: str) -> Trajectory:
+        """One whole trajectory as it was recorded, with the same dtypes and shapes.
+
+        Text columns come back as lists of str, others as plain lists and dicts; a time to the microsecond.
+
+        Raises:
+            UnknownName: no finished trajectory has this id.
+        """
+        return reader.load(self.folder, trajectory_id)
+
+    def page(
+        self,
+        *,
+        where: Mapping[str, Any] | None = None,
+        search: str = "",
+        order_by: str = "started_at",
+        descending: bool = True,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> Page:
+        """Some rows of ``trajectories``, each with the ``kind`` of its run.
+
+        Args:
+            where: column to the value, or the list of values, that it must have (None: NULL).
+            search: text that the id, env, agent or outcome must contain, in any case of letters.
+
+        Raises:
+            UnknownName: a column that trajectories do not have.
+        """
+        return reader.page(
+            self.folder,
+            where=where,
+            search=search,
+            order_by=order_by,
+            descending=descending,
+            limit=limit,
+            offset=offset,
+        )
+
+    def values(self, column: str) -> list[tuple[Any, int]]:
+        """The distinct values of a column of ``trajectories`` (or ``kind``), each with its count,
+        the most frequent first.
+
+        Raises:
+            UnknownName: a column that trajectories do not have.
+        """
+        return reader.values(self.folder, column)
+
+    def index(self, *, rebuild: bool = False) -> Path:
+        """Publishes the next generation of the index and returns its file.
+
+        Args:
+            rebuild: from the segments alone, for instance after deleting some.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written.
+        """
+        reader.check_version(self.folder)
+        path = index.build(self.folder, rebuild=rebuild)
+        assert path is not None, "waiting for the lock ends with a generation"
+        return path

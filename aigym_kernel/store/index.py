@@ -1,0 +1,326 @@
+"""The segments on the disk, and the index made of them: whole DuckDB files, each one a generation.
+
+    segments(folder)                every published segment
+    generation(folder)              the generation that index/CURRENT names, if any
+    build(folder)                   publishes the next one
+
+A generation is built under a temporary name and then renamed; it is never opened for writing again, so any
+number of readers may hold it. Its table ``segments`` says what it holds; a reader adds the rest. Whoever
+builds holds a lock on ``index/.lock``; readers and writers never take it. A builder that is killed leaves
+a temporary file, which the next one removes. The whole folder may be deleted: it is built again from the
+segments, which are the truth.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aigym_kernel.errors import StoreWarning
+from aigym_kernel.store import schema
+from aigym_kernel.store.records import cannot_write, replace_file, sync_folder
+
+KEEP = 2
+_GENERATION = re.compile(r"traj-(\d{6,})\.duckdb")
+_SEGMENT = re.compile(r"\d{6,}\.parquet")
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One published file: rows of one table of one run."""
+
+    run_id: str
+    table: str
+    name: str
+    path: str
+
+    @property
+    def key(self) -> Key:
+        """What the ``segments`` table of a generation holds."""
+        return self.run_id, self.table, self.name
+
+
+# Segments
+
+
+def segments(folder: Path) -> list[Segment]:
+    """Every published segment, by run and number.
+
+    The tables are listed in the reverse of the order in which a writer publishes, so that for every
+    trajectory's row that is listed its steps and marks are listed too.
+    """
+    runs = folder / "runs"
+    found = []
+    run_ids = [name for name in _names(str(runs)) if not name.startswith(".")]
+    for run_id in run_ids:
+        for table in reversed(schema.TABLES):
+            path = f"{runs}/{run_id}/{table}"
+            found += [
+                Segment(run_id, table, name, f"{path}/{name}")
+                for name in _names(path)
+                if _SEGMENT.fullmatch(name)
+            ]
+    return found
+
+
+# A folder's names, by path, with the time of change that they belong to.
+_listings: dict[str, tuple[int, tuple[str, ...]]] = {}
+
+
+def _names(path: str) -> tuple[str, ...]:
+    """The sorted names in a folder; none if there is no folder."""
+    try:
+        place = Path(path)
+        changed = place.stat().st_mtime_ns
+        known = _listings.get(path)
+        if known is not None and known[0] == changed:
+            return known[1]
+        names = tuple(sorted((p.name for p in place.iterdir()), key=lambda name: (len(name), name)))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    # A folder changed within the clock's tick may change again without its time showing it.
+    if time.time_ns() - changed > 2_000_000_000:
+        _listings[path] = (changed, names)
+    return names
+
+
+_checked: dict[str, tuple[tuple[int, int, int], str | None]] = {}
+
+
+def fault(segment: Segment, *, whole: bool = False) -> str | None:
+    """What is wrong with a segment's file, or None. ``whole`` reads all of it, not only its footer."""
+    try:
+        stat = Path(segment.path).stat()
+        state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        known = _checked.get(segment.path)
+        if known is not None and known[0] == state and (known[1] is not None or not whole):
+            return known[1]
+        found = _read_fault(segment, whole)
+        _checked[segment.path] = (state, found)
+    except FileNotFoundError:
+        return "it is gone"
+    except OSError as error:
+        return str(error)
+    return found
+
+
+def _read_fault(segment: Segment, whole: bool) -> str | None:
+    try:
+        with pq.ParquetFile(segment.path, page_checksum_verification=True) as file:
+            missing = set(schema.TABLES[segment.table].names) - set(file.schema_arrow.names)
+            if missing:
+                return f"it lacks the columns {', '.join(sorted(missing))}"
+            if whole:
+                file.read()
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        return " ".join(str(error).split())[:200]
+    return None
+
+
+def sound(found: Iterable[Segment], *, whole: bool = False) -> list[Segment]:
+    """The segments that can be read. Each other one is named in a StoreWarning."""
+    good = []
+    for segment in found:
+        problem = fault(segment, whole=whole)
+        if problem is None:
+            good.append(segment)
+        else:
+            warnings.warn(
+                f"{segment.path} is unreadable and was skipped: {problem}. Restore it from a copy, or "
+                "delete it to be rid of this warning.",
+                StoreWarning,
+                stacklevel=2,
+            )
+    return good
+
+
+# Generations
+
+
+def generation(folder: Path) -> Path | None:
+    """The generation that ``index/CURRENT`` names; None if there is none yet. It may be gone."""
+    try:
+        name = (folder / "index" / "CURRENT").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return folder / "index" / name if _GENERATION.fullmatch(name) else None
+
+
+_held: dict[tuple[str, int, int], frozenset[Key]] = {}
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
+    """Attaches a generation READ_ONLY as ``generation``; returns the keys of the segments it holds.
+
+    Raises:
+        duckdb.Error: it cannot be read. OSError: it is gone.
+    """
+    stat = path.stat()
+    connection.execute(f"ATTACH {quote(str(path))} AS generation (READ_ONLY)")
+    key = (str(path), stat.st_ino, stat.st_mtime_ns)
+    if key not in _held:
+        try:
+            rows = connection.execute('SELECT run_id, "table", name FROM generation.segments').fetchall()
+            for table, columns in schema.TABLES.items():
+                connection.execute(f"SELECT {schema.names_sql(columns)} FROM generation.{table} LIMIT 0")
+        except duckdb.Error:
+            connection.execute("DETACH generation")
+            raise
+        _held.clear()
+        _held[key] = frozenset(rows)
+    return _held[key]
+
+
+def build(folder: Path, *, rebuild: bool = False, wait: bool = True) -> Path | None:
+    """Publishes the next generation and returns it; the present one if that holds everything already.
+
+    Args:
+        rebuild: from the segments alone, not from the present generation.
+        wait: for another process that is building; otherwise return None then.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    index = folder / "index"
+    try:
+        index.mkdir(exist_ok=True)
+        with _lock(index / ".lock", wait) as held:
+            return _build(folder, rebuild) if held else None
+    except OSError as error:
+        raise cannot_write(index, error) from error
+    except duckdb.IOException as error:
+        raise cannot_write(index, OSError(0, str(error))) from error
+
+
+@contextmanager
+def _lock(path: Path, wait: bool) -> Iterator[bool]:
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def _build(folder: Path, rebuild: bool) -> Path:
+    index = folder / "index"
+    for leftover in index.glob("*.tmp*"):
+        leftover.unlink(missing_ok=True)
+    present = generation(folder)
+    temporary = index / f"{secrets.token_hex(4)}.duckdb.tmp"
+    try:
+        if rebuild or present is None or not _copy(present, temporary):
+            temporary.unlink(missing_ok=True)
+            present = None
+        changed = _fill(folder, temporary, fresh=present is None)
+        if present is not None and not changed:
+            return present
+        final = index / f"traj-{_newest(index) + 1:06d}.duckdb"
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(final)
+        sync_folder(index)
+        replace_file(index / "CURRENT", final.name + "\n")
+    finally:
+        for leftover in index.glob(f"{temporary.name}*"):
+            leftover.unlink(missing_ok=True)
+    for path in index.iterdir():
+        match = _GENERATION.fullmatch(path.name)
+        if match and int(match[1]) <= _newest(index) - KEEP:
+            path.unlink(missing_ok=True)
+    return final
+
+
+def _newest(index: Path) -> int:
+    numbers = [int(m[1]) for p in index.iterdir() if (m := _GENERATION.fullmatch(p.name))]
+    return max(numbers, default=0)
+
+
+def _copy(present: Path, temporary: Path) -> bool:
+    """Copies a generation to go on from; False if it cannot be used."""
+    try:
+        with duckdb.connect() as connection:
+            attach(connection, present)
+    except (duckdb.Error, OSError):
+        return False
+    shutil.copyfile(present, temporary)
+    return True
+
+
+def _fill(folder: Path, path: Path, *, fresh: bool) -> bool:
+    """Brings a generation's file up to date; returns whether that changed it."""
+    with duckdb.connect(str(path)) as connection:
+        if fresh:
+            connection.execute('CREATE TABLE segments (run_id VARCHAR, "table" VARCHAR, name VARCHAR)')
+            for table, columns in schema.TABLES.items():
+                connection.execute(f"CREATE TABLE {table} ({schema.columns_sql(columns)})")
+        rows = connection.execute('SELECT run_id, "table", name FROM segments').fetchall()
+        held: set[Key] = {(run, table, name) for run, table, name in rows}
+        found = segments(folder)
+        changed = _forget_deleted(connection, held, {s.run_id for s in found})
+        new = sound(s for s in found if s.key not in held)
+        for table in schema.TABLES:
+            if chosen := [s for s in new if s.table == table]:
+                _insert(connection, table, chosen)
+                changed = True
+        connection.execute("CHECKPOINT")
+    return changed
+
+
+def _forget_deleted(connection: duckdb.DuckDBPyConnection, held: Iterable[Key], run_ids: set[str]) -> bool:
+    """Removes the rows of runs whose folders were deleted."""
+    gone = sorted({key[0] for key in held} - run_ids)
+    for table in (*schema.TABLES, "segments") if gone else ():
+        connection.execute(f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?))", [gone])
+    return bool(gone)
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, chosen: list[Segment]) -> None:
+    names = schema.names_sql(schema.TABLES[table])
+    for attempt in range(2):
+        connection.execute("BEGIN")
+        try:
+            if chosen:
+                connection.execute(f"INSERT INTO {table} SELECT {names} FROM {from_files(chosen)}")
+            keys = [list(column) for column in zip(*(s.key for s in chosen), strict=True)] or [[], [], []]
+            connection.execute("INSERT INTO segments SELECT unnest(?), unnest(?), unnest(?)", keys)
+            connection.execute("COMMIT")
+            return
+        except duckdb.Error:
+            connection.execute("ROLLBACK")
+            # A footer can be whole where the pages are not: look at every byte, once.
+            kept = sound(chosen, whole=True)
+            if attempt or len(kept) == len(chosen):
+                raise
+            chosen = kept
+
+
+# SQL text
+
+
+def quote(text: str) -> str:
+    """A string as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def from_files(chosen: Iterable[Segment]) -> str:
+    """What stands after FROM to read these segments; names in the order given."""
+    return f"read_parquet([{', '.join(quote(s.path) for s in chosen)}])"

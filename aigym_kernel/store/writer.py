@@ -1,0 +1,323 @@
+"""Records one run: steps, marks, metrics and trajectories, as Parquet segments that never change.
+
+    with store.writer(run_id) as writer:
+        writer.step(trajectory_id, step)        as it happens, where a step takes long
+        writer.trajectory(trajectory)           the rest of it; its row says that it is complete
+        writer.metrics(1024, {"return_mean": 21.5})
+
+Rows wait in memory until there are 2,000 of them (or 64 MiB), or 2 s have passed, whichever the next call
+notices first; `Writer.flush` and `Writer.close` write them at once. A killed process loses what waits.
+What could not be written (a full disk) keeps waiting, so that a later flush writes it, once.
+
+One run may have several writers, in several processes: each segment gets a number that only one can claim.
+A Writer may be used from several threads. It does not read, and it never opens a DuckDB file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aigym_kernel.errors import StoreError
+from aigym_kernel.store import schema
+from aigym_kernel.store.records import cannot_write, sync_folder
+from aigym_kernel.store.schema import Block, Column
+from aigym_kernel.trajectories import Step, Trajectory
+
+FLUSH_ROWS = 2_000
+FLUSH_BYTES = 64 * 2**20
+FLUSH_S = 2.0
+
+_DICTIONARY = [
+    *("run_id", "trajectory_id", "env_id", "env_kwargs", "agent", "group", "outcome", "task_id", "name"),
+    *("observation_dtype", "action_dtype", "status", "info", "action_text"),
+]
+
+
+@dataclass
+class _Early:
+    """What is already written of a trajectory that is still being played."""
+
+    steps: int = 0
+    # Rows whose text was written as it is; `schema.decode` needs them if the column turns out mixed.
+    plain: dict[str, list[int]] = field(default_factory=lambda: {"observation": [], "action": []})
+
+
+class Writer:
+    """Appends to one run; see the module's text. A context manager: leaving it closes."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self.run_id = run_id
+        self._folder = folder
+        self._lock = threading.RLock()
+        self._blocks: list[Block] = []
+        self._rows: dict[str, list[dict[str, Any]]] = {t: [] for t in schema.TABLES if t != "steps"}
+        self._early: dict[str, _Early] = {}
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self._flushed_at = time.monotonic()
+        self._next: dict[str, int] = {}
+        self._closed = False
+
+    def step(self, trajectory_id: str, step: Step) -> None:
+        """Writes one step of a trajectory that is still being played.
+
+        Raises:
+            StoreError: its ``t`` does not follow the last one, or the disk is full.
+        """
+        with self._lock:
+            self._check_open()
+            early = self._early.get(trajectory_id) or _Early()
+            if step.t != early.steps:
+                raise StoreError(
+                    f"step t={step.t} of trajectory {trajectory_id!r} cannot follow {early.steps} steps; "
+                    "write every step once, in order"
+                )
+            block = Block(
+                trajectory_id=trajectory_id,
+                start=step.t,
+                observations=schema.encode([step.observation]),
+                actions=schema.encode([step.action]),
+                rewards=np.array([step.reward], dtype=np.float64),
+                terminated=bool(step.terminated),
+                truncated=bool(step.truncated),
+                infos=[schema.json_text(step.info)],
+            )
+            for name, column in (("observation", block.observations), ("action", block.actions)):
+                if column.dtype == "text":
+                    early.plain[name].append(step.t)
+            early.steps += 1
+            self._early[trajectory_id] = early
+            self._append(block)
+            self._flush_if_due()
+
+    def trajectory(self, trajectory: Trajectory) -> None:
+        """Writes a finished trajectory: the steps not yet written, its marks, its row.
+
+        The run it belongs to is this writer's, whatever ``trajectory.run_id`` says.
+
+        Raises:
+            StoreError: more steps were written early than it has, its seed does not fit 64 bits, or
+                the disk is full.
+        """
+        with self._lock:
+            self._check_open()
+            early = self._early.get(trajectory.id) or _Early()
+            length = len(trajectory)
+            if early.steps > length:
+                raise StoreError(
+                    f"trajectory {trajectory.id!r} has {length} steps, but {early.steps} were written early"
+                )
+            observations = schema.encode(trajectory.observations)
+            actions = schema.encode(trajectory.actions)
+            row = self._trajectory_row(trajectory, observations, actions, early)
+            if early.steps < length:
+                infos = [schema.json_text(i) for i in trajectory.infos[early.steps :]]
+                self._append(
+                    Block(
+                        trajectory_id=trajectory.id,
+                        start=early.steps,
+                        observations=observations.rows(early.steps, length),
+                        actions=actions.rows(early.steps, length),
+                        rewards=np.array(trajectory.rewards[early.steps :], dtype=np.float64),
+                        terminated=bool(trajectory.terminated),
+                        truncated=bool(trajectory.truncated),
+                        infos=infos if trajectory.infos else None,
+                    )
+                )
+            if trajectory.score is not None:
+                for mark in trajectory.score.marks:
+                    self._add_row("marks", self._mark_row(trajectory.id, mark))
+            self._add_row("trajectories", row)
+            self._early.pop(trajectory.id, None)
+            self._flush_if_due()
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes named numbers measured after ``step`` environment steps, with the time of now."""
+        with self._lock:
+            self._check_open()
+            now = schema.microseconds(time.time())
+            for name, value in values.items():
+                row = {"step": int(step), "time": now, "name": schema.clean(name), "value": float(value)}
+                self._add_row("metrics", {"run_id": self.run_id, **row})
+            self._flush_if_due()
+
+    def flush(self) -> None:
+        """Writes all that waits, and returns once it is on the disk.
+
+        Raises:
+            StoreError: the disk is full or the folder cannot be written. What waits is kept.
+        """
+        with self._lock:
+            # Steps first, a trajectory's row last: a reader that sees the row finds all of it.
+            if self._blocks:
+                self._publish("steps", self._blocks, schema.steps_table(self.run_id, self._blocks))
+            for table, rows in self._rows.items():
+                if rows:
+                    self._publish(table, rows, schema.rows_table(table, rows))
+            self._waiting_rows = self._waiting_bytes = 0
+            self._flushed_at = time.monotonic()
+
+    def close(self) -> None:
+        """Flushes; nothing can be written afterwards. If the flush fails, the writer stays open."""
+        with self._lock:
+            if not self._closed:
+                self.flush()
+                self._closed = True
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError(f"the writer of run {self.run_id!r} is closed; open another one")
+
+    def _append(self, block: Block) -> None:
+        self._blocks.append(block)
+        self._waiting_rows += len(block)
+        self._waiting_bytes += _size(block.observations) + _size(block.actions)
+        self._waiting_bytes += sum(map(len, block.infos or ()))
+
+    def _add_row(self, table: str, row: dict[str, Any]) -> None:
+        self._rows[table].append(row)
+        self._waiting_rows += 1
+
+    def _flush_if_due(self) -> None:
+        if (
+            self._waiting_rows >= FLUSH_ROWS
+            or self._waiting_bytes >= FLUSH_BYTES
+            or time.monotonic() - self._flushed_at >= FLUSH_S
+        ):
+            self.flush()
+
+    def _publish(self, table: str, waiting: list[Any], rows: pa.Table) -> None:
+        """Writes a segment under the next free number, then forgets what waited for it."""
+        final = self._folder / table / "000000.parquet"
+        temporary: Path | None = None
+        try:
+            final, temporary, descriptor = self._claim(table)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_parquet(rows))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(final)
+            sync_folder(final.parent)
+        except OSError as error:
+            raise cannot_write(final, error) from error
+        finally:
+            # An interrupt may strike on either side of the rename; the claim makes ``final`` ours alone.
+            if temporary is not None and not temporary.exists() and final.exists():
+                waiting.clear()
+            elif temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+    def _claim(self, table: str) -> tuple[Path, Path, int]:
+        """The next free segment name, its temporary file, and that file open for writing.
+
+        Whoever creates the temporary file owns the number; the rename can then overwrite nothing.
+        """
+        folder = self._folder / table
+        if table not in self._next:
+            folder.mkdir(parents=True, exist_ok=True)
+            taken = [int(p.stem) for p in folder.glob("*.parquet") if p.stem.isdecimal()]
+            self._next[table] = max(taken, default=0) + 1
+        while True:
+            number = self._next[table]
+            self._next[table] = number + 1
+            final = folder / f"{number:06d}.parquet"
+            temporary = folder / f"{number:06d}.parquet.tmp"
+            try:
+                descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            except FileExistsError:
+                continue
+            if not final.exists():
+                return final, temporary, descriptor
+            os.close(descriptor)
+            temporary.unlink()
+
+    def _trajectory_row(
+        self, trajectory: Trajectory, observations: Column, actions: Column, early: _Early
+    ) -> dict[str, Any]:
+        length, score, seed = len(trajectory), trajectory.score, trajectory.seed
+        if seed is not None and not -(2**63) <= int(seed) < 2**63:
+            raise StoreError(f"seed {seed} of trajectory {trajectory.id!r} does not fit 64 bits")
+        last = observations.rows(length, length + 1)
+        clean, json_text = schema.clean, schema.json_text
+        return {
+            "trajectory_id": clean(trajectory.id),
+            "run_id": self.run_id,
+            "env_id": clean(trajectory.env_id),
+            "env_kwargs": json_text(trajectory.env_kwargs),
+            "agent": clean(trajectory.agent),
+            "seed": None if seed is None else int(seed),
+            "group": None if trajectory.group is None else clean(trajectory.group),
+            "length": length,
+            "return": trajectory.total_reward,
+            "outcome": clean(trajectory.outcome),
+            "score": None if score is None else score.total,
+            "passed": None if score is None else score.passed,
+            "terminated": bool(trajectory.terminated),
+            "truncated": bool(trajectory.truncated),
+            "error": None if trajectory.error is None else clean(trajectory.error),
+            "started_at": schema.microseconds(trajectory.started_at),
+            "wall_s": trajectory.wall_s,
+            "final_observation": None if last.numbers is None else last.numbers[0],
+            "final_observation_text": None if last.texts is None else last.texts[0],
+            "info": json_text(trajectory.final_info),
+            "observation_dtype": observations.dtype,
+            "observation_shape": _shape(observations, early.plain["observation"]),
+            "action_dtype": actions.dtype,
+            "action_shape": _shape(actions, early.plain["action"]),
+            "task_id": None if score is None else clean(score.task_id),
+            "judge_s": None if score is None else score.wall_s,
+        }
+
+    def _mark_row(self, trajectory_id: str, mark: Any) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "trajectory_id": schema.clean(trajectory_id),
+            "name": schema.clean(mark.name),
+            "value": mark.value,
+            "weight": mark.weight,
+            "required": mark.required,
+            "status": mark.status,
+            "feedback": schema.clean(mark.feedback),
+        }
+
+
+def _shape(column: Column, plain: list[int]) -> list[int]:
+    return plain if column.dtype == "json" else list(column.shape)
+
+
+def _size(column: Column) -> int:
+    if column.numbers is not None:
+        return column.numbers.nbytes
+    return sum(map(len, column.texts or ()))
+
+
+def _parquet(rows: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        rows,
+        sink,
+        compression="zstd",
+        use_dictionary=[name for name in _DICTIONARY if name in rows.schema.names],
+        store_schema=False,
+        write_page_checksum=True,
+    )
+    return sink.getvalue()
