@@ -1,0 +1,122 @@
+"""Judge a solution by a task's rubric.
+
+    score = judge("two-sum", open("my.py").read())     # or a path, or a mapping of files
+    score.passed, score.total, score.marks
+
+Solutions run in a sandbox that holds no hidden file and no expected value; what they answer is compared
+here, outside. A judge that cannot decide says so (``total`` None) and never gives a zero for it.
+Not here: letting an agent work on a task (`aigym_kernel.envs.task_env`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from aigym_kernel.errors import SolutionError
+from aigym_kernel.judge.checks import mark
+from aigym_kernel.sandboxes import open_sandbox
+from aigym_kernel.sandboxes.protocol import Sandbox
+from aigym_kernel.tasks import Task, load_task
+from aigym_kernel.trajectories import Mark, Score
+
+__all__ = ["judge", "unjudged"]
+
+
+def judge(
+    task: Task | str, solution: str | Mapping[str, str | bytes] | Path, *, sandbox: Sandbox | None = None
+) -> Score:
+    """The verdict on ``solution``: the answer file's text, its path, or all files by relative path.
+
+    In a task without tools the task's visible files lie beside the answer; in a task with tools a
+    mapping is taken as all there is.
+
+    Raises:
+        UnknownName: no task has that id.
+        TaskError: the task's files are wrong.
+        SolutionError: ``solution`` cannot be one.
+    """
+    if isinstance(task, str):
+        task = load_task(task)
+    files = _files(task, solution)
+    sandbox = sandbox or open_sandbox()
+    started = time.perf_counter()
+    marks = tuple(mark(task, criterion, files, sandbox) for criterion in task.rubric.criteria)
+    return _score(task, marks, time.perf_counter() - started)
+
+
+def unjudged(task: Task, reason: str) -> Score:
+    """The score of an attempt that nobody could judge: every mark without a value, and why."""
+    marks = tuple(
+        Mark(name=c.name, value=None, weight=c.weight, required=c.required, feedback=reason)
+        for c in task.rubric.criteria
+    )
+    return _score(task, marks, 0.0)
+
+
+def _score(task: Task, marks: tuple[Mark, ...], wall_s: float) -> Score:
+    values = [m.value for m in marks if m.value is not None]
+    if len(values) < len(marks):
+        return Score(task_id=task.id, total=None, passed=False, marks=marks, wall_s=wall_s)
+    weights = sum(m.weight for m in marks)
+    total = sum(m.weight * v for m, v in zip(marks, values)) / weights
+    required = all(m.status == "passed" for m in marks if m.required)
+    # A mean of full marks may fall short of 1 by a rounding error.
+    passed = required and total >= task.rubric.pass_mark - 1e-9
+    return Score(task_id=task.id, total=min(1.0, total), passed=passed, marks=marks, wall_s=wall_s)
+
+
+def _files(task: Task, solution: Any) -> dict[str, bytes]:
+    """The files that are judged, by relative path."""
+    if isinstance(solution, Path):
+        solution = {_answer(task): _read(solution)}
+    elif isinstance(solution, str):
+        solution = {_answer(task): solution}
+    elif not isinstance(solution, Mapping):
+        raise SolutionError(
+            f"a solution is text, a mapping of files or a pathlib.Path, not {type(solution).__name__}"
+        )
+    files = {} if task.tools else dict(task.files)
+    for name, content in solution.items():
+        if not isinstance(name, str) or not _stays_inside(name):
+            raise SolutionError(f"{name!r} is no path of a file below the working folder")
+        if not isinstance(content, str | bytes):
+            raise SolutionError(f"{name}: its content must be str or bytes, not {type(content).__name__}")
+        files[name] = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    for name in files:
+        if folder := next((str(p) for p in PurePosixPath(name).parents if str(p) in files), None):
+            raise SolutionError(f"{folder!r} cannot be a file and the folder of {name!r} too")
+    if sum(map(len, files.values())) > task.limits.disk_mb * 2**20:
+        raise SolutionError(
+            f"the files take more than the {task.limits.disk_mb} MiB that task {task.id} allows"
+        )
+    return files
+
+
+def _answer(task: Task) -> str:
+    if not task.answer:
+        raise SolutionError(f"task {task.id} has no single answer file; hand in a mapping of files")
+    return task.answer
+
+
+def _read(path: Path) -> bytes:
+    # A link would let a solution point at the task's own hidden or reference files.
+    if path.is_symlink():
+        raise SolutionError(f"{path} is a link; hand in the file itself")
+    if not path.is_file():
+        raise SolutionError(f"{path} is not a file")
+    return path.read_bytes()
+
+
+def _stays_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and "\\" not in name
+        and "\0" not in name
+        and path.as_posix() == name
+    )

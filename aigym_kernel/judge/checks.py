@@ -1,0 +1,53 @@
+"""Which function carries out which check, and one criterion's Mark.
+
+To add a check: its dataclass with a ``type`` of its own in `aigym_kernel.tasks`, a function
+``(task, check, files, sandbox) -> Verdict`` in a module here, and a line in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aigym_kernel.errors import SandboxError, TaskError
+from aigym_kernel.judge.functions import check_function
+from aigym_kernel.judge.metrics import check_metric
+from aigym_kernel.judge.outputs import check_output
+from aigym_kernel.judge.programs import check_program
+from aigym_kernel.judge.verdict import Undecided, Verdict
+from aigym_kernel.sandboxes.protocol import Sandbox
+from aigym_kernel.tasks import Criterion, FunctionCheck, MetricCheck, OutputCheck, ProgramCheck, Task
+from aigym_kernel.trajectories import Mark
+
+CHECKS: Mapping[type, Callable[[Task, Any, Mapping[str, bytes], Sandbox], Verdict]] = {
+    FunctionCheck: check_function,
+    OutputCheck: check_output,
+    MetricCheck: check_metric,
+    ProgramCheck: check_program,
+}
+FEEDBACK_LENGTH = 4000
+
+
+def mark(task: Task, criterion: Criterion, files: Mapping[str, bytes], sandbox: Sandbox) -> Mark:
+    """One criterion's result. A sandbox that breaks is tried once more, in a fresh box; a mark that
+    still cannot be given has the value None and says why."""
+    check = CHECKS[type(criterion.check)]
+    value: float | None = None
+    for _ in range(2):
+        try:
+            verdict = check(task, criterion.check, files, sandbox)
+            value, feedback = verdict.value, verdict.feedback
+            break
+        except SandboxError as error:
+            feedback = f"could not be judged, tried twice: {error}"
+        except (Undecided, TaskError) as error:
+            feedback = f"could not be judged: {error}"
+            break
+    text = feedback[:FEEDBACK_LENGTH].encode("utf-8", "backslashreplace").decode("utf-8")
+    return Mark(
+        name=criterion.name,
+        value=value,
+        weight=criterion.weight,
+        required=criterion.required,
+        feedback=text,
+    )

@@ -1,0 +1,127 @@
+"""The ``metric`` check: a submitted CSV against the hidden truth, computed on the host.
+
+A task whose answer is a program runs it first, in a box with the visible files, and takes the CSV that it
+leaves behind. The truth never enters the box.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+from aigym_kernel.errors import TaskError
+from aigym_kernel.judge.outputs import PROGRAMS, ended
+from aigym_kernel.judge.values import shown
+from aigym_kernel.judge.verdict import Verdict, run
+from aigym_kernel.sandboxes.protocol import Sandbox
+from aigym_kernel.tasks import MetricCheck, Task
+
+
+class _Malformed(Exception):
+    """Why a CSV cannot be scored."""
+
+
+def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:
+    """The metric's value, mapped from ``at_zero`` .. ``at_full`` to 0 .. 1 and kept within.
+
+    Raises:
+        SandboxError: the sandbox broke.
+        TaskError: the hidden truth is malformed.
+    """
+    submitted = files.get(check.submission)
+    if not task.tools and task.answer != check.submission:
+        if task.answer not in files:
+            return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
+        with sandbox.open(task.limits, files) as box:
+            execution = run(box, [PROGRAMS[task.language], task.answer])
+            if told := ended(execution, task.limits, task.answer):
+                return Verdict(value=0.0, feedback=f"{task.answer}: {told}")
+            submitted = box.export().get(check.submission)
+    if submitted is None:
+        return Verdict(value=0.0, feedback=f"there is no regular file {check.submission}")
+    truth_name = check.truth.removeprefix("hidden/")
+    try:
+        truth = _column(task.hidden[truth_name], check)
+    except _Malformed as problem:
+        raise TaskError(f"{task.folder / check.truth}: {problem}") from None
+    try:
+        column = _column(submitted, check)
+        _same_ids(column, truth)
+    except _Malformed as problem:
+        return Verdict(value=0.0, feedback=f"{check.submission}: {problem}")
+    value = measure(check.metric, [column[i] for i in truth], list(truth.values()))
+    mapped = (value - check.at_zero) / (check.at_full - check.at_zero)
+    return Verdict(
+        value=0.0 if math.isnan(mapped) else min(1.0, max(0.0, mapped)),
+        feedback=f"{check.metric} {value:.4g} over {len(truth)} rows "
+        f"(0 points at {check.at_zero:g}, full at {check.at_full:g})",
+    )
+
+
+def measure(metric: str, predicted: Sequence[float | str], truth: Sequence[float | str]) -> float:
+    """``accuracy`` of labels, or ``rmse``, ``mae``, ``r2`` of numbers; overflow gives infinity."""
+    if metric == "accuracy":
+        return sum(p == t for p, t in zip(predicted, truth)) / len(truth)
+    targets = [float(t) for t in truth]
+    errors = [float(p) - t for p, t in zip(predicted, targets)]
+    if metric == "mae":
+        return sum(abs(e) for e in errors) / len(errors)
+    squares = sum(e * e for e in errors)
+    if metric == "rmse":
+        return math.sqrt(squares / len(errors))
+    mean = sum(targets) / len(targets)
+    spread = sum((t - mean) * (t - mean) for t in targets)
+    return 1.0 - squares / spread if spread else float(squares == 0)
+
+
+def _column(data: bytes, check: MetricCheck) -> dict[str, float | str]:
+    """The target column by id: stripped text for accuracy, else finite numbers."""
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        header = [name.strip() for name in next(reader, [])]
+        for name in (check.id, check.target):
+            if header.count(name) != 1:
+                raise _Malformed(
+                    f"the header must name the column {name!r} once, it is {shown(','.join(header), 80)}"
+                )
+        key, target = header.index(check.id), header.index(check.target)
+        column: dict[str, float | str] = {}
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise _Malformed(f"line {reader.line_num} has {len(row)} values, the header {len(header)}")
+            name = row[key].strip()
+            if name in column:
+                raise _Malformed(f"line {reader.line_num}: {check.id} {shown(name, 40)} is given twice")
+            column[name] = _value(row[target].strip(), check.metric, reader.line_num)
+    except UnicodeDecodeError:
+        raise _Malformed("it is not UTF-8 text") from None
+    except csv.Error as problem:
+        raise _Malformed(f"it is no CSV: {problem}") from None
+    if not column:
+        raise _Malformed("it holds a header and no rows")
+    return column
+
+
+def _value(text: str, metric: str, line: int) -> float | str:
+    if metric == "accuracy":
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise _Malformed(f"line {line}: {shown(text, 40)} is not a finite number")
+    return number
+
+
+def _same_ids(column: Mapping[str, object], truth: Mapping[str, object]) -> None:
+    missing = [i for i in truth if i not in column]
+    if missing:
+        raise _Malformed(f"{len(missing)} of {len(truth)} ids are missing, the first {shown(missing[0], 40)}")
+    strange = [i for i in column if i not in truth]
+    if strange:
+        raise _Malformed(f"{len(strange)} ids were not asked for, the first {shown(strange[0], 40)}")

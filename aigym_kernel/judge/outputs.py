@@ -1,0 +1,84 @@
+"""The ``stdin_stdout`` check: run the solution as a program, compare its standard output on the host.
+
+Output is compared line by line; spaces at line ends and empty lines at the end do not count. Every case
+has the task's ``wall_s``; after the first that does not end in time, no other is run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from aigym_kernel.judge.values import shown
+from aigym_kernel.judge.verdict import Verdict, run, share, stopped
+from aigym_kernel.sandboxes.protocol import Execution, Sandbox
+from aigym_kernel.tasks import Limits, OutputCase, OutputCheck, Task
+
+PROGRAMS = {"python": "python3", "bash": "bash"}
+_LINE = re.compile(r'File "(?:/work/)?(?P<file>[^"]+)", line (?P<line>\d+)')
+_ERROR = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
+
+
+def check_output(task: Task, check: OutputCheck, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:
+    """The share of cases that print what is expected and end with exit code 0.
+
+    Raises:
+        SandboxError: the sandbox broke.
+    """
+    if task.answer not in files:
+        return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
+    cases = [case for case in task.cases[check.cases] if isinstance(case, OutputCase)]
+    problems, ran = [], 0
+    with sandbox.open(task.limits, files) as box:
+        for number, case in enumerate(cases, 1):
+            execution = run(box, [PROGRAMS[task.language], task.answer], stdin=case.stdin)
+            ran = number
+            if told := _problem(task, case, execution):
+                problems.append(
+                    f"case {number}: input {shown(case.stdin, 120)}: {told}"
+                    if case.visible
+                    else f"hidden case {number} failed: {told}"
+                )
+            if execution.status == "timeout":
+                break
+    return share(problems, len(cases), not_run=len(cases) - ran)
+
+
+def _problem(task: Task, case: OutputCase, execution: Execution) -> str:
+    if told := stopped(execution, task.limits):
+        return told + program_error(task.answer, execution, message=case.visible)
+    got, expected = _lines(execution.stdout), _lines(case.stdout)
+    if got == expected:
+        return ""
+    if not case.visible:
+        return "wrong output" if got else "no output"
+    at = next((i for i, (g, e) in enumerate(zip(got, expected)) if g != e), min(len(got), len(expected)))
+    line = [shown(side[at], 80) if at < len(side) else "no such line" for side in (expected, got)]
+    return f"output line {at + 1}: expected {line[0]}, got {line[1]}"
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.rstrip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def program_error(answer: str, execution: Execution, *, message: bool) -> str:
+    """From a Python traceback on stderr: the exception and the innermost line of ``answer`` itself."""
+    lines = execution.stderr.rstrip().splitlines()
+    if execution.status != "error" or not lines:
+        return ""
+    told = ""
+    if found := _ERROR.match(lines[-1]):
+        tail = f": {found['message'][:200]}" if message and found["message"] else ""
+        told = f" ({found['name']}{tail}"
+        places = [m["line"] for line in lines if (m := _LINE.search(line)) and m["file"] == answer]
+        told += f" at line {places[-1]})" if places else ")"
+    return told
+
+
+def ended(execution: Execution, limits: Limits, answer: str) -> str:
+    """Why the solution's program did not end well, in full, or nothing."""
+    told = stopped(execution, limits)
+    return told + program_error(answer, execution, message=True) if told else ""

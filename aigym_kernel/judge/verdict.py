@@ -1,0 +1,56 @@
+"""What one check says, and how a command of the judge's is run. Shared by all checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aigym_kernel.errors import AigymError, SandboxError
+from aigym_kernel.sandboxes.protocol import Box, Execution
+from aigym_kernel.tasks import Limits
+
+SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """``value`` in [0, 1] and why, for a person to read."""
+
+    value: float
+    feedback: str
+
+
+class Undecided(AigymError):
+    """The judge's own script failed: nothing can be said about the solution."""
+
+
+def run(box: Box, command: Sequence[str], *, stdin: str = "", limits: Limits | None = None) -> Execution:
+    """`Box.run`, raising SandboxError where the sandbox broke."""
+    execution = box.run(command, stdin=stdin, limits=limits)
+    if execution.status == "sandbox_error":
+        raise SandboxError(execution.detail or "the sandbox broke while the judge's command ran")
+    return execution
+
+
+def stopped(execution: Execution, limits: Limits) -> str:
+    """Why a program ended other than with exit code 0, or nothing."""
+    if execution.status == "ok":
+        return ""
+    return {
+        "timeout": f"no answer within {limits.wall_s:g} s",
+        "cpu_limit": f"used more than {limits.cpu_s or limits.wall_s:g} s of CPU time",
+        "memory_limit": f"used more than {limits.memory_mb} MiB of memory",
+        "output_limit": f"printed more than {limits.output_kb} KiB",
+        "signal": f"was killed ({execution.detail or execution.exit_code})",
+    }.get(execution.status, f"ended with exit code {execution.exit_code}")
+
+
+def share(problems: Sequence[str], cases: int, not_run: int = 0) -> Verdict:
+    """The share of ``cases`` that are right, with the first few problems written out."""
+    right = cases - len(problems) - not_run
+    lines = [f"{right} of {cases} {'case' if cases == 1 else 'cases'} right", *problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"and {len(problems) - SHOWN} more")
+    if not_run:
+        lines.append(f"{not_run} further {'case was' if not_run == 1 else 'cases were'} not run")
+    return Verdict(value=right / cases, feedback="\n".join(lines))
