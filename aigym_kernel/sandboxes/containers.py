@@ -1,0 +1,160 @@
+"""Boxes made by Docker: one container each, with the same runner (`inside`) as process 1.
+
+`DockerSandbox().open(limits)` needs a daemon (Podman's Docker-compatible socket will do: DOCKER_HOST)
+and the image ``aigym-sandbox`` (``docker build -t aigym-sandbox docker/``), of which it uses python3 and
+bash. The container has no network, a read-only root, no capabilities, one CPU, and is removed when the
+box is closed or when this process ends. Not here: building images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import docker.types
+import requests
+
+import docker
+from aigym_kernel.errors import SandboxError
+from aigym_kernel.sandboxes import inside
+from aigym_kernel.sandboxes.remote import RunnerBox
+from aigym_kernel.tasks import Limits
+
+IMAGE = "aigym-sandbox"
+LABEL = "aigym-sandbox"
+NOBODY = 65534
+OVERHEAD_MB = 32  # the runner's own memory
+BUILD = f"docker build -t {IMAGE} docker/"
+
+
+class DockerSandbox:
+    """A `Sandbox` of Docker containers."""
+
+    name = "docker"
+
+    def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> RunnerBox:
+        """See `Sandbox.open`."""
+        link = _start(limits)
+        try:
+            # Without user namespaces of their own, all containers share nobody's RLIMIT_NPROC.
+            box = RunnerBox(link, limits, nproc=False)
+        except SandboxError as error:
+            raise SandboxError(
+                f"image {IMAGE!r} did not start its runner: {error}. Rebuild it: {BUILD}"
+            ) from None
+        if files:
+            try:
+                box.write(files)
+            except BaseException:
+                box.close()
+                raise
+        return box
+
+
+class _AttachedLink:
+    """A container's attached standard streams. Docker cuts them into frames of its own: stream number,
+    three zero bytes, length."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container = container
+        self._stream = stream  # keeps the HTTP response, and so the socket, alive
+        self._socket: socket.socket = getattr(stream, "_sock", stream)
+        self._ready = bytearray()
+        self._printed = bytearray()
+
+    def send(self, data: bytes, deadline: float) -> None:
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        self._socket.sendall(data)
+
+    def receive(self, size: int, deadline: float) -> bytes:
+        while len(self._ready) < size:
+            stream, length = struct.unpack(">BxxxI", self._exactly(8, deadline))
+            target = self._ready if stream == 1 else self._printed
+            target += self._exactly(length, deadline)
+        data = bytes(self._ready[:size])
+        del self._ready[:size]
+        return data
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            piece = self._socket.recv(min(size - len(data), 1 << 20))
+            if not piece:
+                raise EOFError("the runner is gone")
+            data += piece
+        return bytes(data)
+
+    def close(self) -> str:
+        self._socket.close()
+        self._stream.close()
+        with contextlib.suppress(docker.errors.APIError):  # auto_remove may have been faster
+            self._container.remove(force=True, v=True)
+        return self._printed[-4000:].decode("utf-8", "replace")
+
+
+def _start(limits: Limits) -> _AttachedLink:
+    try:
+        client = _client()
+        container = client.containers.create(
+            IMAGE, ["python3", "-I", "-S", "-c", Path(inside.__file__).read_text()], **_options(limits)
+        )
+    except docker.errors.ImageNotFound:
+        raise SandboxError(f"Docker has no image {IMAGE!r}. Build it: {BUILD}") from None
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise SandboxError(_no_daemon(error)) from None
+    try:
+        stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        container.start()
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        container.remove(force=True, v=True)
+        raise SandboxError(f"Docker cannot start a box from image {IMAGE!r}: {error}") from None
+    return _AttachedLink(container, stream)
+
+
+def _options(limits: Limits) -> dict[str, Any]:
+    """The container's confinement, in the Docker SDK's words."""
+    disk = f"exec,nosuid,nodev,size={limits.disk_mb}m,nr_inodes={2 * inside.MAX_INODES}"
+    disk += f",uid={NOBODY},gid={NOBODY},mode=0755"
+    # What is written to tmpfs counts as the container's memory.
+    memory = f"{limits.memory_mb + 2 * limits.disk_mb + OVERHEAD_MB}m"
+    return {
+        "entrypoint": [],
+        "user": f"{NOBODY}:{NOBODY}",
+        "hostname": "sandbox",
+        "labels": {LABEL: "box"},
+        "stdin_open": True,  # attached, not detached: the daemon closes it when this process is gone
+        "auto_remove": True,
+        "network_mode": "none",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "pids_limit": limits.pids + 1,  # and the runner
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "nano_cpus": 10**9,
+        "ipc_mode": "private",
+        "shm_size": "4m",
+        "tmpfs": {"/work": disk, "/tmp": disk},
+        "log_config": docker.types.LogConfig(type="none"),
+        "ulimits": [docker.types.Ulimit(name="core", soft=0, hard=0)],
+    }
+
+
+@lru_cache(maxsize=1)
+def _client() -> docker.DockerClient:
+    return docker.from_env(timeout=60)
+
+
+def _no_daemon(error: Exception) -> str:
+    return (
+        f"no Docker daemon answers ({error}). Start it (systemctl start docker, or Docker Desktop), let this "
+        "user reach its socket, or point DOCKER_HOST at it; on Linux AIGYM_SANDBOX=bwrap needs none"
+    )

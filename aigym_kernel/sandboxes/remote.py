@@ -1,0 +1,160 @@
+"""A box whose runner (`inside`) is spoken to over a link: what the bubblewrap and the Docker box share.
+
+`RunnerBox(link, limits)` shakes hands with the runner and is then a `Box`. A link sends bytes, receives
+an exact number of them before a deadline, and ends the box when closed. Not here: how the namespace or
+container around the runner is made.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from aigym_kernel.errors import SandboxError
+from aigym_kernel.sandboxes import inside, seccomp
+from aigym_kernel.sandboxes.protocol import Execution
+from aigym_kernel.tasks import Limits
+
+GRACE_S = 15.0  # beyond the wall limit: what a busy machine may need to end and answer a run
+_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError)
+
+
+class Link(Protocol):
+    """The way to a runner. Deadlines are `time.monotonic` seconds; past them TimeoutError is raised."""
+
+    def send(self, data: bytes, deadline: float) -> None:
+        """All of ``data``."""
+        ...
+
+    def receive(self, size: int, deadline: float) -> bytes:
+        """Exactly ``size`` bytes. Raises EOFError when the runner is gone."""
+        ...
+
+    def close(self) -> str:
+        """End the box; what it printed beside the frames."""
+        ...
+
+
+class RunnerBox:
+    """A `Box` over a link. A lock makes it safe to call from any thread, one call at a time."""
+
+    def __init__(self, link: Link, limits: Limits, *, nproc: bool) -> None:
+        """Shake hands. ``nproc``: let RLIMIT_NPROC count the box's processes, which is right only where
+        the box has a user (or user namespace) of its own.
+
+        Raises:
+            SandboxError: the runner did not answer; the message is what the box printed.
+        """
+        self.limits = limits
+        self._link = link
+        self._lock = threading.Lock()
+        self._broken = ""
+        self._closed = False
+        try:
+            self._ask({"do": "open", "limits": {**asdict(limits), "nproc": nproc}}, [seccomp.program()], 30)
+        except SandboxError as error:
+            printed = self._end()
+            raise SandboxError(printed or str(error)) from None
+
+    def run(self, command: Sequence[str], *, stdin: str = "", limits: Limits | None = None) -> Execution:
+        """See `Box.run`. A box that broke answers ``sandbox_error``, then and from then on."""
+        if isinstance(command, str) or not command:
+            raise SandboxError(f"command={command!r}: give a list such as ['bash', '-c', 'ls']")
+        most, asked = self.limits, limits or self.limits
+        wall_s = min(most.wall_s, asked.wall_s)
+        tighter = {
+            "wall_s": wall_s,
+            "cpu_s": min((s for s in (most.cpu_s, asked.cpu_s) if s is not None), default=None),
+            "output_kb": min(most.output_kb, asked.output_kb),
+        }
+        started = time.monotonic()
+        request = {"do": "run", "argv": list(command), "limits": tighter}
+        try:
+            answer, (stdout, stderr) = self._ask(
+                request, [stdin.encode("utf-8", "surrogatepass")], wall_s + GRACE_S
+            )
+            return Execution(
+                status=answer["status"],
+                exit_code=answer["exit_code"],
+                stdout=stdout.decode("utf-8", "replace"),
+                stderr=stderr.decode("utf-8", "replace"),
+                wall_s=answer["wall_s"],
+                cpu_s=answer["cpu_s"],
+                peak_memory_mb=answer["peak_kb"] / 1024,
+                detail=answer["detail"],
+            )
+        except SandboxError as error:
+            return Execution(
+                status="sandbox_error",
+                exit_code=None,
+                stdout="",
+                stderr="",
+                wall_s=time.monotonic() - started,
+                cpu_s=0.0,
+                peak_memory_mb=0.0,
+                detail=str(error),
+            )
+
+    def write(self, files: Mapping[str, str | bytes]) -> None:
+        """See `Box.write`. Links, pipes and folders that stand in a file's place are replaced."""
+        contents = [c.encode("utf-8", "surrogatepass") if isinstance(c, str) else c for c in files.values()]
+        self._ask({"do": "write", "paths": list(files)}, contents, 60)
+
+    def read(self, path: str) -> bytes:
+        """See `Box.read`. A file larger than the box's disk (it can only be sparse) is refused."""
+        return self._ask({"do": "read", "path": path}, [], 60)[1][0]
+
+    def export(self) -> dict[str, bytes]:
+        """See `Box.export`. Together at most the disk's size (only sparse files can exceed it, and are
+        left out), and at most 64 folders deep."""
+        answer, contents = self._ask({"do": "export"}, [], 60)
+        return dict(zip(answer["paths"], contents))
+
+    def close(self) -> None:
+        """See `Box.close`."""
+        with self._lock:
+            self._end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(
+        self, message: Mapping[str, Any], blobs: Sequence[bytes], seconds: float
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """One frame out, one frame back. Raises SandboxError: refused by the runner, or broken."""
+        with self._lock:
+            if self._closed:
+                raise SandboxError(self._broken or "the box is closed; open another")
+            deadline = time.monotonic() + seconds
+            most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11)
+            try:
+                self._link.send(inside.pack(message, blobs), deadline)
+                answer, found = inside.unpack(lambda size: self._link.receive(size, deadline), most)
+            except BaseException as error:
+                # Whatever cut the exchange, an interrupt too: the next answer would belong to this question.
+                printed = self._end()
+                self._broken = f"the sandbox broke: {type(error).__name__} {error} {printed}".rstrip()
+                if isinstance(error, _BROKEN):
+                    raise SandboxError(self._broken) from None
+                raise
+        if "error" in answer:
+            raise SandboxError(answer["error"])
+        return answer, found
+
+    def _end(self) -> str:
+        if self._closed:
+            return ""
+        self._closed = True
+        return self._link.close()
