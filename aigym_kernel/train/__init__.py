@@ -1,0 +1,32 @@
+"""Training: algorithms are generators of Updates, one file each.
+
+    for update in ppo("CartPole-v1", PPOConfig.preset("CartPole-v1", seed=1)): ...
+    trajectories = evaluate(update.policy, "CartPole-v1")
+
+`runs.train` runs one in the background and records it. Trainers know nothing of stores, sandboxes or
+widgets: they yield `Update`s and the caller owns the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from aigym_kernel.train.evaluation import evaluate
+from aigym_kernel.train.networks import Policy
+from aigym_kernel.train.ppo import PPOConfig, check, ppo
+from aigym_kernel.trajectories import Update
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """A way to train, by name: its configuration, what checks an environment for it, its generator."""
+
+    config: type[PPOConfig]
+    check: Callable[..., None]
+    train: Callable[..., Iterator[Update]]
+
+
+ALGORITHMS = {"ppo": Algorithm(config=PPOConfig, check=check, train=ppo)}
+
+__all__ = ["ALGORITHMS", "Algorithm", "PPOConfig", "Policy", "evaluate", "ppo"]

@@ -1,0 +1,92 @@
+"""Play a trained policy on environments of its own, with fixed seeds.
+
+    trajectories = evaluate(policy, "CartPole-v1", episodes=20, seed=0)
+    mean = sum(t.total_reward for t in trajectories) / len(trajectories)
+
+The policy does not learn from it and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from aigym_kernel.envs.vector import AnyEnv, make_one
+from aigym_kernel.errors import TrainingError
+from aigym_kernel.rollouts import describe
+from aigym_kernel.train.networks import Policy
+from aigym_kernel.trajectories import Trajectory
+
+MAX_STEPS = 20_000
+"""An episode that is longer is cut here, as truncated: an environment need not end by itself."""
+
+
+def evaluate(
+    policy: Policy,
+    env: str | Callable[..., AnyEnv],
+    *,
+    episodes: int = 20,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> list[Trajectory]:
+    """Play ``episodes`` episodes with the most likely action, side by side.
+
+    Args:
+        seed: episode i starts with ``reset(seed=seed + i)``.
+
+    Returns:
+        One trajectory per episode, in the order of their seeds, with agent ``policy``.
+
+    Raises:
+        UnknownName, AigymError: see `envs.vector.make_one`.
+        TrainingError: the policy was trained for other spaces, or ``episodes`` is not positive.
+    """
+    if episodes < 1:
+        raise TrainingError(f"evaluate: episodes={episodes!r} must be at least 1")
+    envs: list[AnyEnv] = []
+    try:
+        for _ in range(episodes):
+            envs.append(make_one(env, env_kwargs))
+        env_id, kwargs = describe(envs[0])
+        policy.check_env(envs[0], env_id)
+        if isinstance(env, str):
+            kwargs = dict(env_kwargs or {})
+        plays = _play(policy, envs, seed)
+    finally:
+        for one in envs:
+            one.close()
+    return [Trajectory(env_id=env_id, env_kwargs=kwargs, agent="policy", **play) for play in plays]
+
+
+def _play(policy: Policy, envs: list[AnyEnv], seed: int) -> list[dict[str, Any]]:
+    started_at, started = time.time(), time.perf_counter()
+    observations: list[list[Any]] = [[env.reset(seed=seed + i)[0]] for i, env in enumerate(envs)]
+    actions: list[list[Any]] = [[] for _ in envs]
+    rewards: list[list[float]] = [[] for _ in envs]
+    plays: list[dict[str, Any]] = [{} for _ in envs]
+    playing = list(range(len(envs)))
+    while playing:
+        batch = policy.act_batch(np.stack([observations[i][-1] for i in playing]))
+        for i, action in zip(list(playing), batch):
+            observation, reward, terminated, truncated, info = envs[i].step(action)
+            observations[i].append(observation)
+            actions[i].append(action)
+            rewards[i].append(float(reward))
+            truncated = bool(truncated) or (len(actions[i]) >= MAX_STEPS and not terminated)
+            if terminated or truncated:
+                playing.remove(i)
+                plays[i] = {
+                    "observations": np.stack(observations[i]),
+                    "actions": np.stack(actions[i]),
+                    "rewards": np.array(rewards[i], dtype=np.float64),
+                    "terminated": bool(terminated),
+                    "truncated": truncated,
+                    "seed": seed + i,
+                    "final_info": dict(info),
+                    "started_at": started_at,
+                    "wall_s": time.perf_counter() - started,
+                }
+    return plays

@@ -1,0 +1,335 @@
+"""Proximal policy optimisation: Schulman et al. 2017 (arXiv 1707.06347), advantages by GAE (Schulman et
+al. 2016, arXiv 1506.02438), with the details of Huang et al. 2022 ("The 37 implementation details of PPO").
+
+    for update in ppo("CartPole-v1"):
+        print(update.step, update.metrics.get("return_mean"))
+    update.policy.act(observation)
+
+    config = PPOConfig.preset("CartPole-v1", seed=3, total_timesteps=50_000)
+    for update in ppo("CartPole-v1", config): ...
+
+The caller owns the loop: `ppo` is a generator, ``break`` ends the training and closes its environments
+(a generator kept in a variable is closed by ``.close()`` or when the variable goes). Nothing is stored
+here: every finished trajectory is in ``update.trajectories`` and can be played again from its seed.
+
+On the CPU the same configuration gives the same metrics to the last bit (``steps_per_second`` aside),
+whatever else used torch before: all randomness comes from generators of its own, and torch's and NumPy's
+global ones are neither read nor changed. Small networks are trained on one torch thread, since more only
+wait for each other; the caller's setting is put back before every ``yield``, so code between updates runs
+as always (the setting is one per process: torch code in other threads shares it meanwhile).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from aigym_kernel import settings
+from aigym_kernel.envs.vector import AnyEnv, make_one, make_vec
+from aigym_kernel.errors import TrainingError, UnknownName
+from aigym_kernel.train.collect import Collector, Rollout
+from aigym_kernel.train.networks import Policy, check_spaces
+from aigym_kernel.trajectories import Update
+
+SMALL_NETWORK = 300_000
+"""Up to so many weights one CPU thread is faster than several."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "CartPole-v1": {
+        "total_timesteps": 100_352,
+        "n_envs": 64,
+        "n_steps": 16,
+        "n_epochs": 6,
+        "n_minibatches": 4,
+        "learning_rate": 2.5e-3,
+        "gamma": 0.98,
+        "gae_lambda": 0.9,
+    },
+    "aigym/Snake-v0": {
+        "total_timesteps": 524_288,
+        "n_envs": 64,
+        "n_steps": 64,
+        "n_epochs": 4,
+        "n_minibatches": 4,
+        "learning_rate": 2.5e-3,
+        "gamma": 0.98,
+        "gae_lambda": 0.95,
+        "ent_coef": 0.003,
+    },
+}
+"""What differs from the defaults of `PPOConfig`, by environment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """How PPO trains. Defaults suit small continuing problems; `preset` knows some environments better.
+
+    ``total_timesteps`` environment steps, rounded up to whole roll-outs of ``n_envs`` x ``n_steps``;
+    after each, ``n_epochs`` passes over it in ``n_minibatches`` parts. ``learning_rate`` falls linearly
+    to 0. ``gamma`` discounts per step, ``gae_lambda`` weighs GAE's horizon, ``clip_range`` bounds the
+    probability ratio; ``ent_coef`` and ``vf_coef`` weigh entropy and value loss; gradients are cut at
+    norm ``max_grad_norm``. ``hidden``: units per layer of actor and critic. ``device``: see
+    `settings.device`.
+
+    Raises:
+        TrainingError: a value that cannot be.
+    """
+
+    total_timesteps: int = 500_000
+    n_envs: int = 16
+    n_steps: int = 128
+    n_epochs: int = 6
+    n_minibatches: int = 8
+    learning_rate: float = 7e-4
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    hidden: tuple[int, ...] = (64, 64)
+    seed: int = 0
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+        whole = ("total_timesteps", "n_envs", "n_steps", "n_epochs", "n_minibatches", "seed")
+        for name in whole:
+            value = getattr(self, name)
+            least = 0 if name == "seed" else 1
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise TrainingError(f"PPOConfig: {name}={value!r} must be a whole number from {least} on")
+        for name in ("gamma", "gae_lambda"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "must lie in [0, 1]")
+        for name in ("learning_rate", "clip_range", "max_grad_norm"):
+            self._check(name, 0 < getattr(self, name) < math.inf, "must be a number above 0")
+        for name in ("ent_coef", "vf_coef"):
+            self._check(name, 0 <= getattr(self, name) < math.inf, "must be a number from 0 on")
+        units = all(isinstance(u, int) and u > 0 for u in self.hidden)
+        self._check("hidden", units, "must be whole numbers above 0, such as (64, 64)")
+        batch = self.n_envs * self.n_steps
+        if batch % self.n_minibatches:
+            near = [d for d in range(1, batch + 1) if batch % d == 0]
+            nearest = min(near, key=lambda d: abs(d - self.n_minibatches))
+            raise TrainingError(
+                f"PPOConfig: n_minibatches={self.n_minibatches} does not divide the roll-out of "
+                f"n_envs * n_steps = {self.n_envs} * {self.n_steps} = {batch} steps; {nearest} does"
+            )
+
+    def _check(self, name: str, fine: bool, rule: str) -> None:
+        if not fine:
+            raise TrainingError(f"PPOConfig: {name}={getattr(self, name)!r} {rule}")
+
+    @classmethod
+    def preset(cls, env_id: str, **changes: Any) -> Self:
+        """What was found to work for an environment, with ``changes``; the defaults where nothing was tried.
+
+        Raises:
+            UnknownName: a change to a field that does not exist.
+            TrainingError: a value that cannot be.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in changes:
+            if name not in known:
+                raise UnknownName("field of PPOConfig", name, known)
+        return cls(**{**PRESETS.get(env_id, {}), **changes})
+
+
+def check(env: str | Callable[..., AnyEnv], env_kwargs: Mapping[str, Any] | None = None) -> None:
+    """Whether PPO can train on an environment: builds one, looks at its spaces, closes it.
+
+    Raises:
+        UnknownName: no environment has this id.
+        TrainingError: a space that the network cannot handle.
+        AigymError: the environment refuses ``env_kwargs`` or needs a package that is not here.
+    """
+    one = make_one(env, env_kwargs)
+    try:
+        name = env if isinstance(env, str) else one.spec.id if one.spec else type(one.unwrapped).__name__
+        check_spaces(one.observation_space, one.action_space, name)
+    finally:
+        one.close()
+
+
+def ppo(
+    env: str | Callable[..., AnyEnv],
+    config: PPOConfig | None = None,
+    *,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Iterator[Update]:
+    """Train a policy; yields an Update with no metrics at step 0, then one after each roll-out.
+
+    Args:
+        env: an environment's id, or a function that builds one.
+        config: default: the preset for this id.
+        env_kwargs: passed to each environment.
+
+    Metrics: ``return_mean`` and ``length_mean`` of the last 100 finished training episodes (absent
+    until one has finished), ``policy_loss``, ``value_loss``, ``entropy`` (nats), ``approx_kl``,
+    ``clip_fraction``, ``explained_variance``, ``learning_rate``, ``steps_per_second``.
+
+    Raises (at the first step of the loop, before anything is trained):
+        UnknownName, TrainingError, AigymError: see `check`.
+    Raises (later):
+        TrainingError: the environment gave a NaN or infinite observation or reward.
+    """
+    config = config or PPOConfig.preset(env if isinstance(env, str) else "")
+    check(env, env_kwargs)
+    device = settings.device(config.device)
+    generator = torch.Generator(device).manual_seed(config.seed)
+    envs = make_vec(env, config.n_envs, config.seed, env_kwargs)
+    try:
+        policy = Policy(
+            envs.single_observation_space,
+            envs.single_action_space,
+            config.hidden,
+            torch.Generator().manual_seed(config.seed),
+        ).to(device)
+        # Fused: one call per step instead of a dozen per weight matrix.
+        optimizer = torch.optim.Adam(
+            policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=device.type != "mps"
+        )
+        collector = Collector(envs, env, env_kwargs, agent="ppo")
+        finished: deque[tuple[float, int]] = deque(maxlen=100)
+        batch = config.n_envs * config.n_steps
+        updates = math.ceil(config.total_timesteps / batch)
+        total = updates * batch
+        small = device.type == "cpu" and sum(p.numel() for p in policy.parameters()) <= SMALL_NETWORK
+        yield Update(step=0, total_steps=total, metrics={}, policy=policy)
+        for done in range(updates):
+            started = time.perf_counter()
+            rate = config.learning_rate * (1 - done / updates)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with _one_thread(small):
+                rollout = collector.collect(policy, config.n_steps, generator)
+                metrics = learn(policy, optimizer, rollout, config, generator)
+            finished.extend((t.total_reward, len(t)) for t in rollout.trajectories)
+            if finished:
+                returns, lengths = np.array(finished).mean(axis=0)
+                metrics |= {"return_mean": float(returns), "length_mean": float(lengths)}
+            metrics["learning_rate"] = rate
+            metrics["steps_per_second"] = batch / (time.perf_counter() - started)
+            yield Update(
+                step=(done + 1) * batch,
+                total_steps=total,
+                metrics=metrics,
+                trajectories=rollout.trajectories,
+                policy=policy,
+            )
+    finally:
+        envs.close()
+
+
+def gae(
+    rewards: NDArray[np.floating[Any]],
+    values: NDArray[np.floating[Any]],
+    dones: NDArray[np.bool_],
+    gamma: float,
+    gae_lambda: float,
+) -> NDArray[np.float32]:
+    """Generalised advantage estimates (Schulman et al. 2016, equation 16), cut where an episode ended.
+
+    Args:
+        rewards: (T, N); where an episode was truncated, gamma * V(final observation) is already added.
+        values: (T + 1, N), the critic's estimate of each observation, the last one included.
+        dones: (T, N), whether step t ended its episode, by termination or truncation.
+
+    Returns:
+        Advantages (T, N); added to ``values[:-1]`` they are the targets of the critic.
+    """
+    advantages = np.zeros(rewards.shape, dtype=np.float32)
+    running = np.zeros(rewards.shape[1], dtype=np.float32)
+    goes_on = 1.0 - dones.astype(np.float32)
+    deltas = rewards + gamma * values[1:] * goes_on - values[:-1]
+    for t in range(len(rewards) - 1, -1, -1):
+        running = deltas[t] + gamma * gae_lambda * goes_on[t] * running
+        advantages[t] = running
+    return advantages
+
+
+def learn(
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    rollout: Rollout,
+    config: PPOConfig,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """Improve ``policy`` on one roll-out: epochs of shuffled minibatches on the clipped objective.
+
+    Returns:
+        The metrics of the optimisation, averaged over all minibatches.
+    """
+    n_steps, n_envs = rollout.rewards.shape
+    batch = n_steps * n_envs
+    with torch.no_grad():
+        inputs = policy.encode(
+            rollout.observations.reshape((n_steps + 1) * n_envs, *rollout.observations.shape[2:])
+        )
+        all_values = policy.values(inputs).cpu().numpy().reshape(n_steps + 1, n_envs)
+        rewards = rollout.rewards.copy()
+        if rollout.truncated:
+            steps, indices, finals = zip(*rollout.truncated)
+            bootstrap = policy.values(policy.encode(np.stack(finals))).cpu().numpy()
+            rewards[list(steps), list(indices)] += config.gamma * bootstrap
+        advantages = gae(rewards, all_values, rollout.dones, config.gamma, config.gae_lambda).ravel()
+        targets = advantages + all_values[:-1].ravel()
+        inputs = inputs[:batch]
+        actions = rollout.actions.reshape(batch, *rollout.actions.shape[2:])
+        old_log_prob, _ = policy.log_prob_entropy(inputs, actions)
+        device = inputs.device
+        advantage, target = torch.from_numpy(advantages).to(device), torch.from_numpy(targets).to(device)
+    parameters = list(policy.parameters())
+    size = batch // config.n_minibatches
+    records: list[torch.Tensor] = []
+    for _ in range(config.n_epochs):
+        for index in torch.randperm(batch, generator=generator, device=device).split(size):  # type: ignore[no-untyped-call]
+            log_prob, entropies = policy.log_prob_entropy(inputs[index], actions[index])
+            log_ratio = log_prob - old_log_prob[index]
+            ratio = log_ratio.exp()
+            gain = advantage[index]
+            if size > 1:
+                gain = (gain - gain.mean()) / (gain.std() + 1e-8)
+            clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
+            policy_loss = -torch.min(gain * ratio, gain * clipped).mean()
+            value_loss = 0.5 * (policy.values(inputs[index]) - target[index]).square().mean()
+            entropy = entropies.mean()
+            loss = policy_loss - config.ent_coef * entropy + config.vf_coef * value_loss
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            optimizer.step()
+            with torch.no_grad():
+                kl = (
+                    (ratio - 1) - log_ratio
+                ).mean()  # Schulman's low-variance estimate, joschu.net/blog/kl-approx
+                outside = ((ratio - 1).abs() > config.clip_range).float().mean()
+                records.append(torch.stack([policy_loss, value_loss, entropy, kl, outside]))
+    means = torch.stack(records).detach().mean(dim=0).tolist()
+    metrics = dict(zip(("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), means))
+    variance = float(targets.var())
+    metrics["explained_variance"] = 1 - float(advantages.var()) / variance if variance else 0.0
+    return metrics
+
+
+@contextmanager
+def _one_thread(wanted: bool) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if not wanted or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
