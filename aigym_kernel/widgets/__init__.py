@@ -1,0 +1,10 @@
+"""Notebook widgets: `explore` for everything recorded, `board` for a training run.
+
+Each widget is one .py with its state as traits and plain .js beside it (no build step). What they show
+without a kernel and without a script is in `stills`.
+"""
+
+from aigym_kernel.widgets.board import Board, board, refresh, show
+from aigym_kernel.widgets.explorer import Explorer, explore
+
+__all__ = ["Board", "Explorer", "board", "explore", "refresh", "show"]

@@ -1,0 +1,270 @@
+// @ts-check
+/**
+ * What both widgets draw with: numbers as text, chart and board geometry, keys, and DOM nodes.
+ *
+ * Everything above the line "DOM" is pure and tested with node. Nothing here sets innerHTML: text that
+ * was recorded reaches the page as text nodes only. `widgets/__init__.py` puts this file in front of a
+ * widget's own file, since anywidget ships one module; so its exports are plain functions, no default.
+ */
+
+/** @typedef {[number, number]} Point */
+/** @typedef {{x0: number, x1: number, y0: number, y1: number}} Extent */
+/** @typedef {{left: number, top: number, width: number, height: number}} Box */
+/** @typedef {{width: number, height: number, first: number[], changes: number[][]}} Boards */
+
+/** @param {number} value @param {number} low @param {number} high */
+export function clamp(value, low, high) {
+  return Math.max(low, Math.min(high, value));
+}
+
+/**
+ * A number as people read it: at most four significant digits, thousands apart, "–" for nothing.
+ * @param {number | null | undefined} value
+ */
+export function formatNumber(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (Number.isInteger(value) && size < 1e15) return value.toLocaleString("en-US").replace("-", "−");
+  if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replaceAll("-", "−").replace("e+", "e");
+  const digits = size >= 1000 ? 0 : 4 - Math.max(1, Math.floor(Math.log10(size)) + 1);
+  const text = value.toFixed(clamp(digits, 0, 4));
+  const plain = text.includes(".") ? text.replace(/\.?0+$/, "") : Number(text).toLocaleString("en-US");
+  return plain.replace("-", "−");
+}
+
+/** @param {number | null | undefined} seconds */
+export function formatDuration(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds) || seconds < 0) return "–";
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
+  return `${Math.floor(minutes / 1440)} d ${two(Math.floor((minutes % 1440) / 60))} h`;
+}
+
+/**
+ * A moment in local time: the clock alone for today, else the day with it.
+ * @param {number | null | undefined} epoch seconds @param {Date} now
+ */
+export function formatTime(epoch, now) {
+  if (epoch === null || epoch === undefined || !Number.isFinite(epoch)) return "–";
+  const then = new Date(epoch * 1000);
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  const clock = `${two(then.getHours())}:${two(then.getMinutes())}`;
+  if (then.toDateString() === now.toDateString()) return `${clock}:${two(then.getSeconds())}`;
+  const day = `${two(then.getMonth() + 1)}-${two(then.getDate())}`;
+  return then.getFullYear() === now.getFullYear() ? `${day} ${clock}` : `${then.getFullYear()}-${day}`;
+}
+
+/**
+ * At most `limit` points that keep the first, the last, and every bucket's lowest and highest.
+ * @param {readonly Point[]} points @param {number} limit at least 4
+ * @returns {Point[]}
+ */
+export function downsample(points, limit) {
+  if (points.length <= limit) return points.slice();
+  const buckets = Math.floor((limit - 2) / 2);
+  const inner = points.length - 2;
+  const kept = [points[0]];
+  for (let b = 0; b < buckets; b++) {
+    const from = 1 + Math.floor((b * inner) / buckets);
+    const to = 1 + Math.floor(((b + 1) * inner) / buckets);
+    let low = from;
+    let high = from;
+    for (let i = from; i < to; i++) {
+      if (points[i][1] < points[low][1]) low = i;
+      if (points[i][1] > points[high][1]) high = i;
+    }
+    kept.push(points[Math.min(low, high)]);
+    if (low !== high) kept.push(points[Math.max(low, high)]);
+  }
+  kept.push(points[points.length - 1]);
+  return kept;
+}
+
+/** @param {readonly number[]} values @returns {number[]} */
+export function cumulative(values) {
+  let sum = 0;
+  return values.map((value) => (sum += value));
+}
+
+/** @param {readonly Point[]} points @returns {Extent} */
+export function extent(points) {
+  const found = { x0: Infinity, x1: -Infinity, y0: Infinity, y1: -Infinity };
+  for (const [x, y] of points) {
+    found.x0 = Math.min(found.x0, x);
+    found.x1 = Math.max(found.x1, x);
+    found.y0 = Math.min(found.y0, y);
+    found.y1 = Math.max(found.y1, y);
+  }
+  return points.length ? found : { x0: 0, x1: 1, y0: 0, y1: 1 };
+}
+
+/**
+ * Where a value lies on an axis; a flat range maps to its middle.
+ * @param {number} value @param {number} low @param {number} high @param {number} from @param {number} to
+ */
+export function scale(value, low, high, from, to) {
+  return high === low ? (from + to) / 2 : from + ((value - low) / (high - low)) * (to - from);
+}
+
+/** The path of an SVG line. @param {readonly Point[]} points @param {Extent} range @param {Box} box */
+export function linePath(points, range, box) {
+  return points
+    .map(([x, y], i) => {
+      const px = scale(x, range.x0, range.x1, box.left, box.left + box.width);
+      const py = scale(y, range.y0, range.y1, box.top + box.height, box.top);
+      return `${i ? "L" : "M"}${px.toFixed(1)} ${py.toFixed(1)}`;
+    })
+    .join("");
+}
+
+/** Whole pixels per cell, and where a board sits centred in a canvas.
+ * @param {number} columns @param {number} rows @param {number} width @param {number} height */
+export function boardGeometry(columns, rows, width, height) {
+  const cell = Math.max(1, Math.floor(Math.min(width / columns, height / rows)));
+  return {
+    cell,
+    left: Math.floor((width - cell * columns) / 2),
+    top: Math.floor((height - cell * rows) / 2),
+  };
+}
+
+/** The cells after `t` steps: the first board with each step's (index, value) pairs applied.
+ * @param {Boards} boards @param {number} t @returns {number[]} */
+export function boardAt(boards, t) {
+  const cells = boards.first.slice();
+  for (const change of boards.changes.slice(0, t)) {
+    for (let i = 0; i + 1 < change.length; i += 2) cells[change[i]] = change[i + 1];
+  }
+  return cells;
+}
+
+/** "1–20 of 345". @param {number} offset @param {number} shown @param {number} total */
+export function pageRange(offset, shown, total) {
+  if (!total || !shown) return "none";
+  return `${formatNumber(offset + 1)}–${formatNumber(offset + shown)} of ${formatNumber(total)}`;
+}
+
+/** @type {Readonly<Record<string, string>>} */
+const KEYS = {
+  j: "next", ArrowDown: "next", k: "previous", ArrowUp: "previous",
+  ArrowLeft: "back", ArrowRight: "forward", Home: "first", End: "last", " ": "play",
+  PageDown: "nextPage", PageUp: "previousPage", "/": "search", "?": "help", Escape: "leave",
+};
+
+/** @type {Readonly<Record<string, readonly string[]>>} keys that a focused control needs for itself */
+const OWN_KEYS = {
+  slider: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"],
+  button: [" "],
+};
+
+/**
+ * What a key does in the explorer; "" for nothing. In a text field or a select only Escape counts.
+ * @param {string} key @param {boolean} modified Ctrl, Alt or Meta held
+ * @param {"" | "text" | "select" | "slider" | "button"} target the kind of control that has the focus
+ */
+export function keyAction(key, modified, target) {
+  if (modified) return "";
+  if (target === "text" || target === "select") return key === "Escape" ? "toList" : "";
+  if (OWN_KEYS[target]?.includes(key)) return "";
+  return Object.hasOwn(KEYS, key) ? KEYS[key] : "";
+}
+
+/** Which colour an outcome gets. @param {string} outcome @returns {"good" | "bad" | "dull"} */
+export function tone(outcome) {
+  if (["passed", "full", "done"].includes(outcome)) return "good";
+  if (["failed", "error", "killed"].includes(outcome)) return "bad";
+  return "dull";
+}
+
+// ---------------------------------------------------------------------------------------------- DOM
+
+/**
+ * An element with attributes and children; strings become text nodes.
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag @param {Record<string, string>} [attributes] @param {...(Node | string)} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+/**
+ * The same for SVG.
+ * @template {keyof SVGElementTagNameMap} T
+ * @param {T} tag @param {Record<string, string | number>} [attributes] @param {...(Node | string)} children
+ * @returns {SVGElementTagNameMap[T]}
+ */
+export function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
+  node.append(...children);
+  return node;
+}
+
+/** A labelled outcome. @param {string} text */
+export function badge(text) {
+  return h("span", { class: `aigym-badge aigym-${tone(text)}` }, text);
+}
+
+/** Drawn, because fonts have these signs or not. @type {Readonly<Record<string, string>>} */
+const ICONS = {
+  first: "M4 3.5v9M12.5 3.5L7 8l5.5 4.5z",
+  back: "M10 3.5L5.5 8l4.5 4.5",
+  play: "M5 3l7.5 5L5 13z",
+  pause: "M5 3.5v9M11 3.5v9",
+  forward: "M6 3.5L10.5 8 6 12.5",
+  last: "M12 3.5v9M3.5 3.5L9 8l-5.5 4.5z",
+};
+
+/** @param {string} name one of ICONS */
+export function icon(name) {
+  return svg("svg", { viewBox: "0 0 16 16", class: `aigym-icon aigym-icon-${name}`, "aria-hidden": "true" },
+    svg("path", { d: ICONS[name] }));
+}
+
+/** Keeps a key from the notebook, which would insert or cut a cell. @param {HTMLElement} root */
+export function holdKeys(root) {
+  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  for (const kind of ["keydown", "keypress", "keyup"]) {
+    root.addEventListener(kind, (event) => event.stopPropagation());
+  }
+}
+
+/** Calls back when JupyterLab or the system changes between light and dark.
+ * @param {() => void} callback @param {AbortSignal} signal */
+export function onTheme(callback, signal) {
+  const watcher = new MutationObserver(callback);
+  watcher.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  signal.addEventListener("abort", () => watcher.disconnect());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", callback, { signal });
+}
+
+/**
+ * A line chart with both axes' extents written out; fills the width it is given.
+ * @param {readonly Point[]} points @param {{label: string, width: number, height: number}} options
+ */
+export function lineChart(points, { label, width, height }) {
+  const box = { left: 46, top: 10, width: width - 58, height: height - 34 };
+  const range = extent(points);
+  const foot = box.top + box.height;
+  const words = (/** @type {number} */ x, /** @type {number} */ y, /** @type {string} */ anchor, /** @type {string} */ text) =>
+    svg("text", { x, y, "text-anchor": anchor, class: "aigym-axis" }, text);
+  return svg(
+    "svg",
+    { role: "img", "aria-label": label, viewBox: `0 0 ${width} ${height}`, class: "aigym-chart" },
+    svg("path", { class: "aigym-frame", d: `M${box.left} ${box.top}V${foot}H${box.left + box.width}` }),
+    svg("path", { class: "aigym-line", d: linePath(points, range, box) }),
+    words(box.left - 6, box.top + 8, "end", formatNumber(range.y1)),
+    words(box.left - 6, foot, "end", range.y1 === range.y0 ? "" : formatNumber(range.y0)),
+    words(box.left, height - 6, "start", formatNumber(range.x0)),
+    words(box.left + box.width, height - 6, "end", formatNumber(range.x1)),
+  );
+}

@@ -1,0 +1,181 @@
+"""What a notebook shows of the widgets where no script runs: plain HTML with inline SVG.
+
+    explorer(page, total, shown)     the list and the chosen trajectory
+    board(view)                      the state of a training run
+
+Made of the same plain values as the widgets. Long texts are cut so that a page stays below 300 kB.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from aigym_kernel.rendering import BAD, DULL, GOOD, Markup, badge, escape, line_chart, pre, table
+from aigym_kernel.widgets.shown import board_at
+
+FILM = 8
+TURNS = 20
+TURN_TEXT = 4_000
+EXCHANGE_HTML, MARKS_HTML = 120_000, 80_000
+_GOOD = ("passed", "full", "done")
+_BAD = ("failed", "error", "killed")
+_CELLS = {1: "#48a060", 2: "#1f6b38", 3: "#d64c4c", 4: "#888"}
+
+
+def explorer(page: Sequence[Mapping[str, Any]], total: int, shown: Mapping[str, Any]) -> str:
+    """The HTML of an explorer: one page of trajectories, and the chosen one."""
+    if not page:
+        return "<p>No trajectory recorded, or none matches.</p>"
+    rows = [
+        [
+            moment(row["started_at"]),
+            row["env_id"],
+            row["agent"],
+            outcome(row["outcome"]),
+            row["length"],
+            _number(row["return"]),
+            _number(row["score"]),
+        ]
+        for row in page
+    ]
+    headers = ("started", "env", "agent", "outcome", "steps", "return", "score")
+    caption = f"trajectories: {len(page)} of {total:,}"
+    return f"<div>{table(headers, rows, caption)}{trajectory(shown) if shown else ''}</div>"
+
+
+def trajectory(shown: Mapping[str, Any]) -> str:
+    """The HTML of one trajectory: what it was, its return, its boards or its texts, its marks."""
+    facts = (
+        f"return {_number(shown['return'])}, {shown['length']} steps, seed {shown['seed']}, id {shown['id']}"
+    )
+    by = f"{outcome(shown['outcome'])} by {escape(shown['agent'])}"
+    parts = [f"<p><b>{escape(shown['env_id'])}</b> {by}: {escape(facts)}</p>"]
+    parts += [f"<p>{escape(note)}</p>" for note in shown["notes"]]
+    if shown["error"]:
+        parts.append(pre(_cut(shown["error"])))
+    if shown["boards"]:
+        parts.append(_film(shown["boards"]))
+    if shown["view"] == "text":
+        parts.append(_exchange(shown))
+    if shown["length"] > 1:
+        sums = list(accumulate(shown["rewards"], initial=0.0))
+        parts.append(
+            line_chart(thin(list(enumerate(sums)), 400), title="return so far, over steps", height=140)
+        )
+    if shown["marks"]:
+        parts.append(_marks(shown["marks"]))
+    return "".join(parts)
+
+
+def board(view: Mapping[str, Any]) -> str:
+    """The HTML of a run's board, as far as it was known when it was made."""
+    share = view["step"] / view["total_steps"] if view["total_steps"] else 0.0
+    share = 1.0 if view["state"] == "done" else min(1.0, share)
+    ended = view["ended_at"] or view["seen_at"]
+    took = f"{max(0.0, ended - view['started_at']):.1f} s"
+    error = pre(_cut(view["error"])) if view["error"] else ""
+    return (
+        f"<div><p><b>{escape(view['name'])}</b> {outcome(view['state'])} "
+        f"{view['step']:,} of {view['total_steps']:,} steps in {took}</p>"
+        f'<svg role="img" aria-label="{share:.0%}" width="560" height="8" style="max-width:100%">'
+        f'<rect width="560" height="8" rx="4" fill="#8884"/>'
+        f'<rect width="{560 * share:.0f}" height="8" rx="4" fill="#1976d2"/></svg>{error}'
+        + line_chart(view["curve"], title="mean return of the last 100 episodes, over steps")
+        + table(("", ""), [[name, _number(value)] for name, value in view["metrics"]])
+        + "</div>"
+    )
+
+
+def outcome(text: str) -> Markup:
+    """An outcome or a state as a coloured label."""
+    return badge(text, GOOD if text in _GOOD else BAD if text in _BAD else DULL)
+
+
+def moment(epoch: float | None) -> str:
+    """A time of day with its date, in local time."""
+    return "–" if epoch is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
+
+
+def thin(points: Sequence[tuple[float, float]], limit: int) -> list[tuple[float, float]]:
+    """At most ``limit`` (at least 4) points: the first, the last, each bucket's lowest and highest."""
+    if len(points) <= limit:
+        return list(points)
+    buckets, inner = (limit - 2) // 2, len(points) - 2
+    kept = [points[0]]
+    for b in range(buckets):
+        bucket = range(1 + b * inner // buckets, 1 + (b + 1) * inner // buckets)
+        low = min(bucket, key=lambda i: points[i][1])
+        high = max(bucket, key=lambda i: points[i][1])
+        kept += [points[i] for i in sorted({low, high})]
+    return [*kept, points[-1]]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TURN_TEXT else text[:TURN_TEXT] + "\n… (cut)"
+
+
+def _marks(marks: Sequence[Mapping[str, Any]]) -> str:
+    rows: list[list[object]] = []
+    size = 0
+    for mark in marks:
+        feedback = pre(_cut(mark["feedback"]))
+        size += len(feedback)
+        if size > MARKS_HTML:
+            rows.append(["", f"{len(marks) - len(rows)} more", "", ""])
+            break
+        rows.append([outcome(mark["status"]), mark["name"], _number(mark["value"]), feedback])
+    return table(("", "criterion", "value", "feedback"), rows)
+
+
+def _film(boards: Mapping[str, Any]) -> str:
+    """Up to eight boards from the first to the last, as SVG."""
+    last = len(boards["changes"])
+    times = sorted({round(i * last / (FILM - 1)) for i in range(FILM)})
+    return "".join(_still(boards, t) for t in times)
+
+
+def _still(boards: Mapping[str, Any], t: int) -> str:
+    width, height = boards["width"], boards["height"]
+    cells = "".join(
+        f'<rect x="{i % width}" y="{i // width}" width=".92" height=".92" fill="{_CELLS.get(value, DULL)}"/>'
+        for i, value in enumerate(board_at(dict(boards), t))
+        if value
+    )
+    return (
+        f'<figure style="display:inline-block;margin:4px 8px 4px 0;text-align:center">'
+        f'<svg role="img" aria-label="board after {t} steps" width="120" height="{120 * height // width}" '
+        f'viewBox="0 0 {width} {height}" style="border:1px solid #8886">{cells}</svg>'
+        f"<figcaption>{t}</figcaption></figure>"
+    )
+
+
+def _exchange(shown: Mapping[str, Any]) -> str:
+    """The turns, each to be opened; the last action is open. What makes a page too large is left out."""
+    steps = shown["shown"]
+    parts: list[str] = []
+    size = 0
+    for t in range(steps + 1):
+        turn = _turn(shown, t)
+        size += len(turn)
+        if size > EXCHANGE_HTML or t >= TURNS:
+            parts.append(f"<p>{steps + 1 - t} further steps are not shown here.</p>")
+            break
+        parts.append(turn)
+    return "".join(parts)
+
+
+def _turn(shown: Mapping[str, Any], t: int) -> str:
+    steps = shown["shown"]
+    head = f"step {t}, reward {_number(shown['rewards'][t])}" if t < steps else "end"
+    body = f"<div>observation</div>{pre(_cut(shown['texts'][t]))}"
+    if t < steps:
+        body += f"<div>action</div>{pre(_cut(shown['actions'][t]))}"
+    is_open = " open" if t == max(0, steps - 1) else ""
+    return f"<details{is_open}><summary>{head}</summary>{body}</details>"
