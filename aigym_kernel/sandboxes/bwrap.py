@@ -3,7 +3,7 @@
 `BwrapSandbox().open(limits)` starts one ``bwrap`` with the runner (`inside`) as process 1 of fresh user,
 pid, mount, network, ipc and host-name namespaces. Inside there are read-only ``/usr``, this interpreter's
 installation at ``/opt/python``, sized tmpfs at ``/work``, ``/tmp`` and ``/dev/shm``, and nothing else of
-the host: no home folder, no environment variable, no network.
+the host: no home folder, no environment variable, no installed Python package, no network.
 
 Limits: memory, CPU time and processes are watched by the runner and bounded per process by rlimits. A
 container's memory limit (`containers`) also counts what no process maps, such as filled pipes.
@@ -184,9 +184,23 @@ def _system(prefix: str, data: Callable[[bytes], str]) -> list[str]:
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and not _below_usr():
         arguments += ["--symlink", f"/opt/python/lib/{library}", f"/opt/lib/{library}"]
         arguments += ["--setenv", "LD_LIBRARY_PATH", "/opt/lib"]
+    for at in _package_folders():
+        arguments += ["--tmpfs", at, "--remount-ro", at]
     for name in ("python", "python3"):
         arguments += ["--symlink", _interpreter(), f"/opt/bin/{name}"]
     return [*arguments, "--proc", "/proc", "--dev", "/dev"]
+
+
+def _package_folders() -> list[str]:
+    """Where, inside, the host's installed packages would be seen. They are hidden: they would make
+    results differ between hosts, and every start slower."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    folders = [f"/usr{at}/lib/{name}/dist-packages" for at in ("", "/local") for name in ("python3", version)]
+    folders = [at for at in folders if Path(at).is_dir()]
+    if (Path(sys.base_prefix) / "lib" / version / "site-packages").is_dir():
+        home = sys.base_prefix if _below_usr() else "/opt/python"
+        folders.append(f"{home}/lib/{version}/site-packages")
+    return folders
 
 
 def _disks(limits: Limits) -> list[str]:

@@ -11,7 +11,7 @@ passed on. Not here: the namespaces, mounts and users around it (`bwrap`, `conta
 """
 
 # Descriptors throughout, and importing pathlib would cost every box 10 ms.
-# ruff: noqa: PTH
+# ruff: noqa: PTH101, PTH123, PTH208
 from __future__ import annotations
 
 import contextlib
@@ -80,6 +80,7 @@ def _parts(path: str) -> list[str]:
 def _folder(parts: Sequence[str], *, make: bool) -> int:
     """A descriptor of the folder, reached without following a link. With ``make``, whatever stands in
     the way is replaced."""
+    os.chmod(WORK, 0o755)  # every right here may have been taken away, by the user that this is
     here = os.open(WORK, _DIRECTORY)
     for part in parts:
         try:
@@ -106,11 +107,10 @@ def _kind(name: str, folder: int) -> int:
 
 
 def _descend(name: str, folder: int) -> int:
-    try:
-        return os.open(name, _DIRECTORY, dir_fd=folder)
-    except PermissionError:  # its owner took the right away, and its owner is this user
-        os.chmod(name, 0o700, dir_fd=folder)
-        return os.open(name, _DIRECTORY, dir_fd=folder)
+    kind = _kind(name, folder)
+    if stat.S_ISDIR(kind) and kind & 0o700 != 0o700:
+        os.chmod(name, 0o755, dir_fd=folder)
+    return os.open(name, _DIRECTORY, dir_fd=folder)
 
 
 def _remove(name: str, folder: int) -> None:
@@ -130,41 +130,54 @@ def _remove(name: str, folder: int) -> None:
 def write(files: Mapping[str, bytes]) -> None:
     """Write files below /work. Links, pipes and folders in their place are replaced, never followed."""
     for path, content in files.items():
-        parts = _parts(path)
-        folder = _folder(parts[:-1], make=True)
+        *above, name = _parts(path)
         try:
-            if _kind(parts[-1], folder):
-                _remove(parts[-1], folder)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            with open(os.open(parts[-1], flags, 0o644, dir_fd=folder), "wb") as file:
-                file.write(content)
-        finally:
-            os.close(folder)
+            folder = _folder(above, make=True)
+            try:
+                if _kind(name, folder):
+                    _remove(name, folder)
+                _create(name, folder, content)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise OSError(f"cannot write {path!r} below {WORK}: {error.strerror}") from None
+
+
+def _create(name: str, folder: int, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with open(os.open(name, flags, 0o644, dir_fd=folder), "wb") as file:
+            file.write(content)
+    except OSError:  # a full disk: half a file is worse than none
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        raise
 
 
 def _content(name: str, folder: int) -> int:
     """A descriptor of a regular file; a link, pipe or device raises OSError."""
-    if not stat.S_ISREG(_kind(name, folder)):
+    kind = _kind(name, folder)
+    if not stat.S_ISREG(kind):
         raise FileNotFoundError(f"{name!r} is not a regular file")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        return os.open(name, flags, dir_fd=folder)
-    except PermissionError:
+    if not kind & 0o400:
         os.chmod(name, 0o600, dir_fd=folder)
-        return os.open(name, flags, dir_fd=folder)
+    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
 
 
 def read(path: str, most: int) -> bytes:
     """A regular file below /work of at most ``most`` bytes."""
     *above, name = _parts(path)
-    folder = _folder(above, make=False)
     try:
-        with open(_content(name, folder), "rb") as file:
-            content = file.read(most + 1)
-    finally:
-        os.close(folder)
+        folder = _folder(above, make=False)
+        try:
+            with open(_content(name, folder), "rb") as file:
+                content = file.read(most + 1)
+        finally:
+            os.close(folder)
+    except OSError:
+        raise FileNotFoundError(f"there is no regular file {path!r} below {WORK}") from None
     if len(content) > most:
-        raise ValueError(f"{path!r} is larger than {most} bytes")
+        raise ValueError(f"{path!r} is larger than the box's disk, {most >> 20} MiB")
     return content
 
 
@@ -310,6 +323,7 @@ def _become(argv: Sequence[str], pipes: Sequence[int], limits: Mapping[str, Any]
             os.dup2(descriptor, target)
         os.closerange(3, 65536)
         os.umask(0o022)
+        os.chmod(WORK, 0o755)
         os.chdir(WORK)
         # Address space is no measure of memory in use (threads and allocators reserve plenty): this
         # bounds what one process can grab between two looks, the looks do the counting.
