@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import settings
 from aigym_kernel.errors import StoreError, UnknownName
-from aigym_kernel.store import index, reader
+from aigym_kernel.store import index, reader, snapshot
 from aigym_kernel.store.reader import Page
 from aigym_kernel.store.records import (
     RunKind,
@@ -71,8 +71,8 @@ class Store:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         if not path.exists():
-            replace_file(path, f'{{"version": {reader.VERSION}}}\n')
-        reader.check_version(self.folder)
+            replace_file(path, f'{{"version": {snapshot.VERSION}}}\n')
+        snapshot.check_version(self.folder)
 
     # Runs
 
@@ -117,14 +117,14 @@ class Store:
     def _known_folder(self, run_id: str) -> Path:
         folder = self.run_folder(run_id)
         if not (folder / "run.json").is_file():
-            reader.check_version(self.folder)
+            snapshot.check_version(self.folder)
             raise UnknownName("run", run_id, self.run_ids())
         return folder
 
     def run_ids(self) -> list[str]:
         """The ids of all runs, sorted."""
-        reader.check_version(self.folder)
-        return reader.run_ids(self.folder)
+        snapshot.check_version(self.folder)
+        return snapshot.run_ids(self.folder)
 
     def writer(self, run_id: str) -> Writer:
         """What records into the run; use it in a ``with`` statement."""
@@ -198,7 +198,7 @@ class Store:
         Raises:
             StoreError: the disk is full or the folder cannot be written.
         """
-        reader.check_version(self.folder)
+        snapshot.check_version(self.folder)
         path = index.build(self.folder, rebuild=rebuild)
         assert path is not None, "waiting for the lock ends with a generation"
         return path

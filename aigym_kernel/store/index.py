@@ -29,7 +29,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aigym_kernel.errors import StoreWarning
+from aigym_kernel.errors import StoreError, StoreWarning
 from aigym_kernel.store import schema
 from aigym_kernel.store.records import cannot_write, replace_file, sync_folder
 
@@ -64,33 +64,37 @@ def segments(folder: Path) -> list[Segment]:
     The tables are listed in the reverse of the order in which a writer publishes, so that for every
     trajectory's row that is listed its steps and marks are listed too.
     """
-    runs = folder / "runs"
-    found = []
-    run_ids = [name for name in _names(str(runs)) if not name.startswith(".")]
-    for run_id in run_ids:
+    found: list[Segment] = []
+    for run_id in _names(f"{folder}/runs"):
         for table in reversed(schema.TABLES):
-            path = f"{runs}/{run_id}/{table}"
-            found += [
-                Segment(run_id, table, name, f"{path}/{name}")
-                for name in _names(path)
-                if _SEGMENT.fullmatch(name)
-            ]
+            found += _segments(f"{folder}/runs/{run_id}/{table}", run_id, table)
     return found
 
 
-# A folder's names, by path, with the time of change that they belong to.
+# What a folder held, by its path, with the time of change that this belongs to.
 _listings: dict[str, tuple[int, tuple[str, ...]]] = {}
+_segment_listings: dict[str, tuple[tuple[str, ...], tuple[Segment, ...]]] = {}
+
+
+def _segments(path: str, run_id: str, table: str) -> tuple[Segment, ...]:
+    names = _names(path)
+    known = _segment_listings.get(path)
+    if known is None or known[0] is not names:
+        made = tuple(Segment(run_id, table, n, f"{path}/{n}") for n in names if _SEGMENT.fullmatch(n))
+        known = _segment_listings[path] = (names, made)
+    return known[1]
 
 
 def _names(path: str) -> tuple[str, ...]:
-    """The sorted names in a folder; none if there is no folder."""
+    """The sorted names in a folder, hidden ones left out; none if there is no folder."""
+    place = Path(path)
     try:
-        place = Path(path)
         changed = place.stat().st_mtime_ns
         known = _listings.get(path)
         if known is not None and known[0] == changed:
             return known[1]
-        names = tuple(sorted((p.name for p in place.iterdir()), key=lambda name: (len(name), name)))
+        found = (p.name for p in place.iterdir() if not p.name.startswith("."))
+        names = tuple(sorted(found, key=lambda name: (len(name), name)))
     except (FileNotFoundError, NotADirectoryError):
         return ()
     # A folder changed within the clock's tick may change again without its time showing it.
@@ -99,7 +103,8 @@ def _names(path: str) -> tuple[str, ...]:
     return names
 
 
-_checked: dict[str, tuple[tuple[int, int, int], str | None]] = {}
+# What was found wrong with a file, by its path: its state then, whether all of it was read, the finding.
+_checked: dict[str, tuple[tuple[int, int, int], bool, str | None]] = {}
 
 
 def fault(segment: Segment, *, whole: bool = False) -> str | None:
@@ -108,23 +113,24 @@ def fault(segment: Segment, *, whole: bool = False) -> str | None:
         stat = Path(segment.path).stat()
         state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         known = _checked.get(segment.path)
-        if known is not None and known[0] == state and (known[1] is not None or not whole):
-            return known[1]
+        if known is not None and known[0] == state and (known[1] >= whole or known[2] is not None):
+            return known[2]
         found = _read_fault(segment, whole)
-        _checked[segment.path] = (state, found)
     except FileNotFoundError:
         return "it is gone"
     except OSError as error:
         return str(error)
+    _checked[segment.path] = (state, whole, found)
     return found
 
 
 def _read_fault(segment: Segment, whole: bool) -> str | None:
     try:
         with pq.ParquetFile(segment.path, page_checksum_verification=True) as file:
-            missing = set(schema.TABLES[segment.table].names) - set(file.schema_arrow.names)
-            if missing:
-                return f"it lacks the columns {', '.join(sorted(missing))}"
+            there = file.schema_arrow
+            for field in schema.TABLES[segment.table]:
+                if field.name not in there.names or not _same(there.field(field.name).type, field.type):
+                    return f"it has no column {field.name} of type {field.type}"
             if whole:
                 file.read()
     except FileNotFoundError:
@@ -132,6 +138,12 @@ def _read_fault(segment: Segment, whole: bool) -> str | None:
     except (pa.ArrowException, OSError) as error:
         return " ".join(str(error).split())[:200]
     return None
+
+
+def _same(there: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_list(wanted):
+        return bool(pa.types.is_list(there) and there.value_type == wanted.value_type)
+    return bool(there == wanted)
 
 
 def sound(found: Iterable[Segment], *, whole: bool = False) -> list[Segment]:
@@ -175,7 +187,8 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
     stat = path.stat()
     connection.execute(f"ATTACH {quote(str(path))} AS generation (READ_ONLY)")
     key = (str(path), stat.st_ino, stat.st_mtime_ns)
-    if key not in _held:
+    keys = _held.get(key)
+    if keys is None:
         try:
             rows = connection.execute('SELECT run_id, "table", name FROM generation.segments').fetchall()
             for table, columns in schema.TABLES.items():
@@ -183,9 +196,10 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
         except duckdb.Error:
             connection.execute("DETACH generation")
             raise
+        keys = frozenset((run, table, name) for run, table, name in rows)
         _held.clear()
-        _held[key] = frozenset(rows)
-    return _held[key]
+        _held[key] = keys
+    return keys
 
 
 def build(folder: Path, *, rebuild: bool = False, wait: bool = True) -> Path | None:
@@ -205,8 +219,11 @@ def build(folder: Path, *, rebuild: bool = False, wait: bool = True) -> Path | N
             return _build(folder, rebuild) if held else None
     except OSError as error:
         raise cannot_write(index, error) from error
-    except duckdb.IOException as error:
-        raise cannot_write(index, OSError(0, str(error))) from error
+    except duckdb.Error as error:
+        raise StoreError(
+            f"cannot build the next generation in {index}: {error}. Free some space there, or delete that "
+            "folder to have it built anew; nothing recorded is in it alone"
+        ) from error
 
 
 @contextmanager

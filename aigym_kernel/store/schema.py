@@ -330,7 +330,7 @@ def steps_table(run_id: str, blocks: Sequence[Block]) -> pa.Table:
     t = np.arange(total) - np.repeat(ends + 1 - lengths - [b.start for b in blocks], lengths)
     ids = pa.DictionaryArray.from_arrays(
         pa.array(np.repeat(np.arange(len(blocks), dtype=np.int32), lengths)),
-        pa.array([clean(b.trajectory_id) for b in blocks], pa.string()),
+        pa.array([b.trajectory_id for b in blocks], pa.string()),
     )
     observation, observation_text = _cells([b.observations for b in blocks])
     action, action_text = _cells([b.actions for b in blocks])

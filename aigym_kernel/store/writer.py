@@ -22,17 +22,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from aigym_kernel.errors import StoreError
 from aigym_kernel.store import schema
 from aigym_kernel.store.records import cannot_write, sync_folder
 from aigym_kernel.store.schema import Block, Column
-from aigym_kernel.trajectories import Step, Trajectory
+from aigym_kernel.trajectories import Mark, Step, Trajectory
 
 FLUSH_ROWS = 2_000
 FLUSH_BYTES = 64 * 2**20
@@ -84,11 +85,11 @@ class Writer:
                     "write every step once, in order"
                 )
             block = Block(
-                trajectory_id=trajectory_id,
+                trajectory_id=schema.clean(trajectory_id),
                 start=step.t,
                 observations=schema.encode([step.observation]),
                 actions=schema.encode([step.action]),
-                rewards=np.array([step.reward], dtype=np.float64),
+                rewards=_rewards([step.reward], 1),
                 terminated=bool(step.terminated),
                 truncated=bool(step.truncated),
                 infos=[schema.json_text(step.info)],
@@ -108,7 +109,7 @@ class Writer:
 
         Raises:
             StoreError: more steps were written early than it has, its seed does not fit 64 bits, or
-                the disk is full.
+                the disk is full; in the last case it waits for a later flush, do not hand it in again.
         """
         with self._lock:
             self._check_open()
@@ -120,24 +121,25 @@ class Writer:
                 )
             observations = schema.encode(trajectory.observations)
             actions = schema.encode(trajectory.actions)
+            # All of it is converted before any of it waits: a bad value must not spoil a later flush.
             row = self._trajectory_row(trajectory, observations, actions, early)
-            if early.steps < length:
-                infos = [schema.json_text(i) for i in trajectory.infos[early.steps :]]
-                self._append(
-                    Block(
-                        trajectory_id=trajectory.id,
-                        start=early.steps,
-                        observations=observations.rows(early.steps, length),
-                        actions=actions.rows(early.steps, length),
-                        rewards=np.array(trajectory.rewards[early.steps :], dtype=np.float64),
-                        terminated=bool(trajectory.terminated),
-                        truncated=bool(trajectory.truncated),
-                        infos=infos if trajectory.infos else None,
-                    )
-                )
-            if trajectory.score is not None:
-                for mark in trajectory.score.marks:
-                    self._add_row("marks", self._mark_row(trajectory.id, mark))
+            infos = [schema.json_text(i) for i in trajectory.infos[early.steps :]]
+            block = Block(
+                trajectory_id=row["trajectory_id"],
+                start=early.steps,
+                observations=observations.rows(early.steps, length),
+                actions=actions.rows(early.steps, length),
+                rewards=_rewards(trajectory.rewards[early.steps :], length - early.steps),
+                terminated=bool(trajectory.terminated),
+                truncated=bool(trajectory.truncated),
+                infos=infos if trajectory.infos else None,
+            )
+            score = trajectory.score
+            marks = [self._mark_row(row["trajectory_id"], m) for m in (score.marks if score else ())]
+            if len(block):
+                self._append(block)
+            for mark in marks:
+                self._add_row("marks", mark)
             self._add_row("trajectories", row)
             self._early.pop(trajectory.id, None)
             self._flush_if_due()
@@ -147,9 +149,18 @@ class Writer:
         with self._lock:
             self._check_open()
             now = schema.microseconds(time.time())
-            for name, value in values.items():
-                row = {"step": int(step), "time": now, "name": schema.clean(name), "value": float(value)}
-                self._add_row("metrics", {"run_id": self.run_id, **row})
+            rows = [
+                {
+                    "run_id": self.run_id,
+                    "step": int(step),
+                    "time": now,
+                    "name": schema.clean(name),
+                    "value": float(value),
+                }
+                for name, value in values.items()
+            ]
+            for row in rows:
+                self._add_row("metrics", row)
             self._flush_if_due()
 
     def flush(self) -> None:
@@ -207,11 +218,10 @@ class Writer:
 
     def _publish(self, table: str, waiting: list[Any], rows: pa.Table) -> None:
         """Writes a segment under the next free number, then forgets what waited for it."""
-        final = self._folder / table / "000000.parquet"
-        temporary: Path | None = None
+        final, temporary, file = self._claim(table)
+        mine = os.fstat(file.fileno()).st_ino
         try:
-            final, temporary, descriptor = self._claim(table)
-            with os.fdopen(descriptor, "wb") as file:
+            with file:
                 file.write(_parquet(rows))
                 file.flush()
                 os.fsync(file.fileno())
@@ -220,35 +230,40 @@ class Writer:
         except OSError as error:
             raise cannot_write(final, error) from error
         finally:
-            # An interrupt may strike on either side of the rename; the claim makes ``final`` ours alone.
-            if temporary is not None and not temporary.exists() and final.exists():
+            # An interrupt may strike on either side of the rename, and from then on the temporary name
+            # may be another writer's: only the file itself tells which side it was.
+            if _inode(final) == mine:
                 waiting.clear()
-            elif temporary is not None:
-                temporary.unlink(missing_ok=True)
+            elif _inode(temporary) == mine:
+                temporary.unlink()
 
-    def _claim(self, table: str) -> tuple[Path, Path, int]:
+    def _claim(self, table: str) -> tuple[Path, Path, BinaryIO]:
         """The next free segment name, its temporary file, and that file open for writing.
 
-        Whoever creates the temporary file owns the number; the rename can then overwrite nothing.
+        Whoever creates the temporary file owns the number until it is renamed or removed; the rename can
+        then overwrite nothing.
         """
         folder = self._folder / table
-        if table not in self._next:
-            folder.mkdir(parents=True, exist_ok=True)
-            taken = [int(p.stem) for p in folder.glob("*.parquet") if p.stem.isdecimal()]
-            self._next[table] = max(taken, default=0) + 1
-        while True:
-            number = self._next[table]
-            self._next[table] = number + 1
-            final = folder / f"{number:06d}.parquet"
-            temporary = folder / f"{number:06d}.parquet.tmp"
-            try:
-                descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-            except FileExistsError:
-                continue
-            if not final.exists():
-                return final, temporary, descriptor
-            os.close(descriptor)
-            temporary.unlink()
+        try:
+            if table not in self._next:
+                folder.mkdir(parents=True, exist_ok=True)
+                taken = [int(p.stem) for p in folder.glob("*.parquet") if p.stem.isdecimal()]
+                self._next[table] = max(taken, default=0) + 1
+            while True:
+                number = self._next[table]
+                self._next[table] = number + 1
+                final = folder / f"{number:06d}.parquet"
+                temporary = folder / f"{number:06d}.parquet.tmp"
+                try:
+                    file = temporary.open("xb")
+                except FileExistsError:
+                    continue
+                if not final.exists():
+                    return final, temporary, file
+                file.close()
+                temporary.unlink()
+        except OSError as error:
+            raise cannot_write(folder, error) from error
 
     def _trajectory_row(
         self, trajectory: Trajectory, observations: Column, actions: Column, early: _Early
@@ -269,13 +284,13 @@ class Writer:
             "length": length,
             "return": trajectory.total_reward,
             "outcome": clean(trajectory.outcome),
-            "score": None if score is None else score.total,
-            "passed": None if score is None else score.passed,
+            "score": None if score is None or score.total is None else float(score.total),
+            "passed": None if score is None else bool(score.passed),
             "terminated": bool(trajectory.terminated),
             "truncated": bool(trajectory.truncated),
             "error": None if trajectory.error is None else clean(trajectory.error),
             "started_at": schema.microseconds(trajectory.started_at),
-            "wall_s": trajectory.wall_s,
+            "wall_s": float(trajectory.wall_s),
             "final_observation": None if last.numbers is None else last.numbers[0],
             "final_observation_text": None if last.texts is None else last.texts[0],
             "info": json_text(trajectory.final_info),
@@ -284,17 +299,17 @@ class Writer:
             "action_dtype": actions.dtype,
             "action_shape": _shape(actions, early.plain["action"]),
             "task_id": None if score is None else clean(score.task_id),
-            "judge_s": None if score is None else score.wall_s,
+            "judge_s": None if score is None else float(score.wall_s),
         }
 
-    def _mark_row(self, trajectory_id: str, mark: Any) -> dict[str, Any]:
+    def _mark_row(self, trajectory_id: str, mark: Mark) -> dict[str, Any]:
         return {
             "run_id": self.run_id,
-            "trajectory_id": schema.clean(trajectory_id),
+            "trajectory_id": trajectory_id,
             "name": schema.clean(mark.name),
-            "value": mark.value,
-            "weight": mark.weight,
-            "required": mark.required,
+            "value": None if mark.value is None else float(mark.value),
+            "weight": float(mark.weight),
+            "required": bool(mark.required),
             "status": mark.status,
             "feedback": schema.clean(mark.feedback),
         }
@@ -302,6 +317,18 @@ class Writer:
 
 def _shape(column: Column, plain: list[int]) -> list[int]:
     return plain if column.dtype == "json" else list(column.shape)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+def _rewards(values: Any, length: int) -> NDArray[np.float64]:
+    """A copy of ``length`` rewards."""
+    return np.array(values, dtype=np.float64).reshape(length)
 
 
 def _size(column: Column) -> int:

