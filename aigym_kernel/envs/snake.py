@@ -84,20 +84,24 @@ class Snake(gymnasium.Env[NDArray[np.float32], int]):
         starvation: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 3 <= size <= 64:
+        if not _whole(size) or not 3 <= size <= 64:
             raise AigymError(f"Snake: size={size!r} must be a whole number from 3 to 64")
         if observation not in OBSERVATIONS:
             raise UnknownName("observation of Snake", observation, OBSERVATIONS)
         if render_mode is not None and render_mode not in RENDER_MODES:
             raise UnknownName("render mode of Snake", render_mode, RENDER_MODES)
-        for event in rewards or {}:
+        for event, value in (rewards or {}).items():
             if event not in REWARDS:
                 raise UnknownName("reward event of Snake", event, REWARDS)
-        if starvation is not None and starvation < 1:
-            raise AigymError(f"Snake: starvation={starvation!r} must be at least 1 step, or None")
+            if not isinstance(value, (int, float)) or not np.isfinite(value):
+                raise AigymError(f"Snake: rewards[{event!r}]={value!r} must be a finite number")
+        if starvation is not None and (not _whole(starvation) or starvation < 1):
+            raise AigymError(
+                f"Snake: starvation={starvation!r} must be a whole number of steps from 1 on, or None"
+            )
         self.size = int(size)
         self.observation = observation
-        self.rewards = {**REWARDS, **(rewards or {})}
+        self.rewards = {event: float(value) for event, value in {**REWARDS, **(rewards or {})}.items()}
         self.starvation = starvation or 2 * self.size**2
         self.render_mode = render_mode
         self.action_space = spaces.Discrete(3)  # type: ignore[assignment]
@@ -309,3 +313,7 @@ class Snake(gymnasium.Env[NDArray[np.float32], int]):
         (row, column), (to_row, to_column) = self._place(head), self._place(self._apple)
         up, right = row - to_row, to_column - column
         return ((up, right), (right, -up), (-up, -right), (-right, up))[self._direction]
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

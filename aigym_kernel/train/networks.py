@@ -235,6 +235,7 @@ class Policy(nn.Module):
             _space_from_dict(json.loads(header["observation_space"])),
             _space_from_dict(json.loads(header["action_space"])),
             json.loads(header["hidden"]),
+            torch.Generator(),  # so that torch's global one is left alone; the weights are replaced below
         )
         policy.load_state_dict(weights)
         if env is not None:

@@ -310,9 +310,7 @@ def learn(
             nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
             with torch.no_grad():
-                kl = (
-                    (ratio - 1) - log_ratio
-                ).mean()  # Schulman's low-variance estimate, joschu.net/blog/kl-approx
+                kl = (ratio - 1 - log_ratio).mean()  # low variance: joschu.net/blog/kl-approx.html
                 outside = ((ratio - 1).abs() > config.clip_range).float().mean()
                 records.append(torch.stack([policy_loss, value_loss, entropy, kl, outside]))
     means = torch.stack(records).detach().mean(dim=0).tolist()
