@@ -1,0 +1,291 @@
+"""Tasks: every folder of tasks/ is complete, and every mistake in one is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from aigym_kernel import settings
+from aigym_kernel.envs.task_env import TaskEnv
+from aigym_kernel.errors import TaskError, UnknownName
+from aigym_kernel.sandboxes import check
+from aigym_kernel.tasks import FunctionCheck, Limits, Task, load_task, task_ids, tasks_table
+from aigym_kernel.trajectories import Score
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> None:
+    """Skips by name where no sandbox opens; fails in CI."""
+    problem = check(settings.sandbox_name())
+    if problem and os.environ.get("CI") == "true":
+        pytest.fail(problem)
+    if problem:
+        pytest.skip(problem)
+
+
+def play(task: Task, actions: tuple[str, ...]) -> Score:
+    env = TaskEnv(task.id)
+    env.reset()
+    for action in actions:
+        env.step(action)
+    env.close()
+    assert env.score is not None
+    return env.score
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("task_id", task_ids())
+def test_reference_scores_one(task_id: str) -> None:
+    task = load_task(task_id)
+    score = play(task, task.reference)
+    assert score.total == 1.0, str(score)
+    assert score.passed
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("task_id", task_ids())
+def test_empty_attempt_fails(task_id: str) -> None:
+    task = load_task(task_id)
+    score = play(task, ("submit",) if task.tools else ("",))
+    assert score.total is not None
+    assert score.total < task.rubric.pass_mark
+    assert not score.passed
+    assert any(mark.feedback for mark in score.marks)
+
+
+def test_there_are_tasks_of_every_kind() -> None:
+    tasks = [load_task(i) for i in task_ids()]
+    assert {t.kind for t in tasks} == {"code", "data", "shell", "interactive"}
+    assert {t.rubric.criteria[0].check.type for t in tasks} >= {
+        "function",
+        "stdin_stdout",
+        "metric",
+        "program",
+    }
+
+
+def test_table_has_a_row_per_task() -> None:
+    table = tasks_table()
+    assert sorted(table["id"]) == task_ids()
+    assert list(table.columns) == [
+        "id", "title", "kind", "difficulty", "language", "tools", "criteria", "wall_s",
+    ]  # fmt: skip
+    assert table["difficulty"].is_monotonic_increasing
+
+
+def test_by_id_by_folder_and_by_file() -> None:
+    folder = settings.tasks_dir() / "two-sum"
+    by_id = load_task("two-sum")
+    assert by_id == load_task(folder) == load_task(folder / "task.yaml") == load_task(str(folder))
+    assert by_id.answer == "solution.py"
+    assert isinstance(by_id.rubric.criteria[0].check, FunctionCheck)
+    assert "two_sum" in by_id._repr_html_()
+
+
+def test_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_task("two-sum").title = "other"  # type: ignore[misc]
+
+
+def test_unknown_id_says_what_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'two-sum'"):
+        load_task("two-sums")
+    with pytest.raises(TaskError, match=r"there is no task\.yaml"):
+        load_task(tmp_path)
+
+
+def test_tasks_come_from_the_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGYM_TASKS", str(tmp_path))
+    assert task_ids() == []
+    assert len(tasks_table()) == 0
+    write_task(tmp_path / "sample")
+    assert task_ids() == ["sample"]
+    assert load_task("sample").limits == Limits(wall_s=2.0)
+
+
+def write_task(folder: Path, cases: Any = None, **changes: Any) -> Path:
+    """A small task that is right but for ``changes``; None removes a key."""
+    data: dict[str, Any] = {
+        "id": folder.name,
+        "title": "A sample",
+        "kind": "code",
+        "prompt": "Double it.",
+        "answer": "solution.py",
+        "limits": {"wall_s": 2.0},
+        "rubric": {
+            "criteria": [
+                {"name": "doubles", "check": {"type": "function", "function": "double"}},
+                {"name": "again", "check": {"type": "function", "function": "double"}},
+            ]
+        },
+    } | changes
+    (folder / "hidden").mkdir(parents=True)
+    data = {k: v for k, v in data.items() if v is not None}
+    (folder / "task.yaml").write_text(yaml.safe_dump(data))
+    (folder / "hidden" / "cases.yaml").write_text(
+        yaml.safe_dump(cases if cases is not None else [{"args": [2], "expected": 4}])
+    )
+    return folder
+
+
+def criteria(**second: Any) -> dict[str, Any]:
+    first = {"name": "doubles", "check": {"type": "function", "function": "double"}}
+    return {
+        "criteria": [first, {"name": "again", "check": {"type": "function", "function": "double"}} | second]
+    }
+
+
+METRIC = {
+    "type": "metric",
+    "metric": "rmse",
+    "target": "y",
+    "at_zero": 1,
+    "at_full": 1,
+    "truth": "hidden/cases.yaml",
+}
+MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
+    ({"id": "other"}, ["id: 'other'", "use 'sample'"]),
+    ({"id": "Sample Task"}, ["id: 'Sample Task'"]),
+    ({"title": None}, ["title: is missing"]),
+    ({"title": 5}, ["title: 5", "should be a valid string"]),
+    ({"titel": "x"}, ["titel: no such key", "Did you mean 'title'"]),
+    ({"files": {}}, ["files: no such key"]),
+    ({"kind": "cod"}, ["kind: 'cod' is not allowed", "Did you mean 'code'", "interactive"]),
+    ({"difficulty": 6}, ["difficulty: 6", "less than or equal to 5"]),
+    ({"difficulty": "3"}, ["difficulty: '3'", "valid integer"]),
+    ({"tools": ["bash", "sumbit"]}, ["tools[1]: 'sumbit'", "Did you mean 'submit'"]),
+    ({"tools": ["bash"]}, ["tools: without 'submit'"]),
+    ({"max_steps": 4}, ["max_steps: 4", "one step"]),
+    ({"answer": None}, ["answer: is missing"]),
+    ({"limits": {"wall_s": 0}}, ["limits.wall_s: 0", "greater than 0"]),
+    ({"limits": {"wall_s": float("inf")}}, ["limits.wall_s: inf", "finite"]),
+    ({"limits": {"wal_s": 1}}, ["limits.wal_s: no such key", "Did you mean 'wall_s'"]),
+    ({"limits": 3}, ["limits: 3"]),
+    ({"rubric": None}, ["rubric: is missing"]),
+    ({"rubric": {"criteria": []}}, ["rubric.criteria: []", "at least 1"]),
+    ({"rubric": criteria() | {"pass_mark": 0}}, ["rubric.pass_mark: 0"]),
+    ({"rubric": criteria() | {"pas_mark": 1}}, ["rubric.pas_mark: no such key", "Did you mean 'pass_mark'"]),
+    ({"rubric": criteria(name="doubles")}, ["rubric.criteria[1].name: 'doubles' is used twice"]),
+    ({"rubric": criteria(weight=-1)}, ["rubric.criteria[1].weight: -1"]),
+    ({"rubric": criteria(required="yes")}, ["rubric.criteria[1].required: 'yes'"]),
+    ({"rubric": criteria(wieght=1)}, ["rubric.criteria[1].wieght: no such key", "Did you mean 'weight'"]),
+    (
+        {"rubric": {"criteria": [criteria(weight=0)["criteria"][1]]}},
+        ["rubric.criteria: the weights sum to zero"],
+    ),
+    (
+        {"rubric": criteria(check={"type": "functon", "function": "f"})},
+        [
+            "rubric.criteria[1].check.type: 'functon' is not allowed",
+            "Did you mean 'function'",
+            "stdin_stdout",
+        ],
+    ),
+    ({"rubric": criteria(check={"function": "f"})}, ["rubric.criteria[1].check.type: is missing", "metric"]),
+    ({"rubric": criteria(check={"type": "function"})}, ["rubric.criteria[1].check.function: is missing"]),
+    (
+        {"rubric": criteria(check={"type": "function", "function": "f", "tolerence": 1})},
+        ["rubric.criteria[1].check.tolerence: no such key", "Did you mean 'tolerance'"],
+    ),
+    (
+        {"rubric": criteria(check={"type": "function", "function": "f", "cases": "hidden/case.yaml"})},
+        [
+            "rubric.criteria[1].check.cases: there is no file 'hidden/case.yaml'",
+            "Did you mean 'hidden/cases.yaml'",
+        ],
+    ),
+    (
+        {"rubric": criteria(check={"type": "program", "script": "files/check.py"})},
+        ["rubric.criteria[1].check.script: 'files/check.py' must lie in hidden/"],
+    ),
+    ({"rubric": criteria(check=METRIC)}, ["rubric.criteria[1].check.at_full: equals at_zero"]),
+    (
+        {"rubric": criteria(check=METRIC | {"metric": "rsme"})},
+        ["rubric.criteria[1].check.metric: 'rsme' is not allowed", "Did you mean 'rmse'"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), MISTAKES, ids=[told[0][:40] for _, told in MISTAKES])
+def test_mistake_in_yaml_is_named(tmp_path: Path, changes: dict[str, Any], told: list[str]) -> None:
+    folder = write_task(tmp_path / "sample", **changes)
+    with pytest.raises(TaskError) as caught:
+        load_task(folder)
+    message = str(caught.value)
+    assert str(folder / "task.yaml") in message
+    for part in told:
+        assert part in message
+    assert "pydantic" not in message
+
+
+@pytest.mark.parametrize(
+    ("cases", "told"),
+    [
+        ({"args": []}, "expected a list of cases"),
+        ([], "expected a list of cases"),
+        ([{"args": [1]}], "[0]: give either expected or raises"),
+        ([{"args": [1], "expected": 2, "raises": "ValueError"}], "[0]: give either expected or raises"),
+        ([{"args": [1], "expected": 2}, {"args": 1, "expected": 2}], "[1].args: 1"),
+        ([{"args": [1], "expeted": 2}], "[0].expeted: no such key; Did you mean 'expected'"),
+        ([{"args": [], "calls": [[]], "expected": 2}], "[0].calls[0]: []"),
+        (
+            [{"args": [yaml.safe_load("2024-03-01")], "expected": 2}],
+            "[0].args: holds datetime.date(2024, 3, 1)",
+        ),
+        (["x"], "[0]: 'x'"),
+    ],
+)
+def test_mistake_in_cases_is_named(tmp_path: Path, cases: Any, told: str) -> None:
+    folder = write_task(tmp_path / "sample", cases=cases)
+    with pytest.raises(TaskError) as caught:
+        load_task(folder)
+    assert str(folder / "hidden/cases.yaml") in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_several_mistakes_come_in_one_error(tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "sample", kind="cod", titel="x", difficulty=9)
+    with pytest.raises(TaskError) as caught:
+        load_task(folder)
+    assert all(part in str(caught.value) for part in ("3 problems", "kind:", "titel:", "difficulty:"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("id: x\ntitle: [1, 2\nkind: code\n", "line 3, column 5"),
+        ("id: x\ntitle: a\ntitle: b\n", "line 3, column 1: the key 'title' is given twice"),
+        ("id: x\n\ttitle: a\n", "line 2, column 1"),
+        ("just text", "expected keys"),
+        ("", "expected keys"),
+        ("id: *nothing\n", "line 1, column 5"),
+        ("id: !!python/name:os.system x\n", "line 1, column 5"),
+    ],
+)
+def test_yaml_that_cannot_be_read_names_line_and_column(tmp_path: Path, text: str, told: str) -> None:
+    folder = write_task(tmp_path / "sample")
+    (folder / "task.yaml").write_text(text)
+    with pytest.raises(TaskError) as caught:
+        load_task(folder)
+    assert str(caught.value).startswith(str(folder / "task.yaml"))
+    assert told in str(caught.value)
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "sample")
+    (folder / "hidden/cases.yaml").write_bytes(b"- {args: [\xff], expected: 1}")
+    with pytest.raises(TaskError, match="is not UTF-8 text"):
+        load_task(folder)
+
+
+def test_actions_must_be_texts(tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "sample", tools=["bash", "submit"], max_steps=3)
+    (folder / "reference").mkdir()
+    (folder / "reference/actions.yaml").write_text("- submit\n- 3\n")
+    with pytest.raises(TaskError, match="expected a list of action texts"):
+        load_task(folder)
