@@ -639,7 +639,7 @@ def test_the_index_changes_no_answer(store: Store) -> None:
 
 def test_readers_build_the_index_when_segments_are_many(store: Store) -> None:
     with store.writer("r1") as writer:
-        for i in range(300):
+        for i in range(260):
             writer.metrics(i, {"loss": 1.0})
             writer.flush()
     assert store.sql("SELECT count(*) AS n, count(DISTINCT step) AS d FROM metrics").values.tolist() == [

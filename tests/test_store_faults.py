@@ -455,7 +455,7 @@ from aigym_kernel.store import RunRecord, Store
 
 warnings.simplefilter("error")
 store = Store()
-assert store.page().total == 300
+assert store.sql("SELECT count(*) AS n FROM metrics")["n"][0] == 260
 refused = 0
 for call in (store.index, lambda: store.add_run(RunRecord(run_id="n", kind="train", name="n"))):
     try:
@@ -468,8 +468,8 @@ print(refused)
 
 def test_a_folder_that_cannot_be_written_can_be_read(store: Store) -> None:
     with store.writer("r1") as writer:
-        for i in range(300):
-            writer.trajectory(play(i))
+        for i in range(260):
+            writer.metrics(i, {"loss": 0.0})
             writer.flush()
     assert boxed(READ_ONLY) == "2"
 

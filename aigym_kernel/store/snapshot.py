@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -153,7 +152,9 @@ class Snapshot:
             self._connection.unregister("run_rows")
 
     def _lock(self) -> None:
-        spill = Path(tempfile.gettempdir()) / f"aigym-duckdb-{os.getpid()}-{threading.get_ident()}"
+        # Made by DuckDB only when an answer outgrows the memory, and removed by it.
+        name = f"aigym-duckdb-{os.getpid()}-{threading.get_ident()}"
+        spill = Path(os.environ.get("TMPDIR") or "/tmp") / name
         allowed = ", ".join(index.quote(s.path) for s in self._loose)
         self._connection.execute(
             f"SET temp_directory = {index.quote(str(spill))}; SET python_enable_replacements = false; "
