@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -146,6 +148,16 @@ def test_a_box_outlives_the_thread_that_opened_it(sandbox: Sandbox) -> None:
     thread.join()
     with opened[0] as box:
         assert box.run(["echo", "still here"]).stdout == "still here\n"
+
+
+def test_a_forked_process_opens_boxes_of_its_own(sandbox: Sandbox) -> None:
+    assert execute("print(1)", sandbox=sandbox).stdout == "1\n"
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        assert pool.submit(_one_plus_one, sandbox.name).result(60) == "2\n"
+
+
+def _one_plus_one(name: str) -> str:
+    return execute("print(1 + 1)", sandbox=open_sandbox(name)).stdout
 
 
 def test_a_closed_box_says_so(sandbox: Sandbox) -> None:
@@ -506,15 +518,17 @@ from aigym_kernel.sandboxes import Limits, open_sandbox
 box = open_sandbox(sys.argv[1]).open(Limits(wall_s=60))
 box.run(["true"])
 print("open", flush=True)
-box.run(["sleep", "54.321"])
+box.run(["sleep", sys.argv[2]])
 """
 
 
 def test_an_open_box_ends_with_its_process(sandbox: Sandbox) -> None:
-    def sleeping() -> list[psutil.Process]:
-        return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "54.321"]]
+    seconds = f"54.{os.getpid()}"  # how this test knows its own
 
-    command = [sys.executable, "-c", _LEFT_OPEN, sandbox.name]
+    def sleeping() -> list[psutil.Process]:
+        return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", seconds]]
+
+    command = [sys.executable, "-c", _LEFT_OPEN, sandbox.name, seconds]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"

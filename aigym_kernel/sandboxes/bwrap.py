@@ -6,7 +6,8 @@ installation at ``/opt/python``, sized tmpfs at ``/work``, ``/tmp`` and ``/dev/s
 the host: no home folder, no environment variable, no installed Python package, no network.
 
 Limits: memory, CPU time and processes are watched by the runner and bounded per process by rlimits. A
-container's memory limit (`containers`) also counts what no process maps, such as filled pipes.
+container's memory limit (`containers`) also counts what no process maps, such as filled pipes, and a
+container has one CPU, where a box here may use all of them.
 Not here: anything but Linux.
 """
 
@@ -144,10 +145,12 @@ def _start(limits: Limits) -> _ProcessLink:
 
         try:
             process = starter.call(start)
-        except OSError as error:
+        except BaseException as error:
             ours.close()
             os.close(printed)
-            raise SandboxError(f"cannot start {starter.binary}: {error}. {WAY_OUT}") from None
+            if isinstance(error, OSError):
+                raise SandboxError(f"cannot start {starter.binary}: {error}. {WAY_OUT}") from None
+            raise
     return _ProcessLink(process, ours, printed)
 
 

@@ -33,7 +33,7 @@ WORK = "/work"
 ENVIRONMENT = {"PATH": "/opt/bin:/usr/local/bin:/usr/bin:/bin", "HOME": WORK, "LANG": "C.UTF-8"}
 # Where an interpreter finds its own library, if it was not built to know.
 LIBRARIES = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
-TICK_S = 0.01  # how often the process tree is looked at
+TICK_S = 0.01  # how often the process tree is looked at, at most
 MAX_DEPTH = 64  # folders below /work; deeper ones are not exported
 MAX_INODES = 20_000  # files per tmpfs: empty ones cost kernel memory that no size limit sees
 MAX_HEADER = 64 << 20
@@ -247,7 +247,7 @@ class Tree:
             tasks += _field(status, b"Threads:")
             if self.limits["cpu_s"] is not None:
                 cpu_s += _cpu_s(_proc(pid, "stat"))
-        if memory_kb > most_kb:  # the sum counts shared pages again and again; look closer
+        if memory_kb > self.peak_kb and len(pids) > 1:  # the sum counts shared pages again and again
             memory_kb = sum(map(_proportional_kb, pids))
         self.peak_kb = max(self.peak_kb, memory_kb)
         if memory_kb > most_kb:
@@ -391,7 +391,7 @@ def _watch(
         poller.register(ended, select.POLLIN)
     except OSError:  # an old kernel: the next tick notices
         ended = -1
-    rest, most, looked = memoryview(stdin), tree.limits["output_kb"] << 10, 0.0
+    rest, most, look = memoryview(stdin), tree.limits["output_kb"] << 10, 0.0
     try:
         while True:
             for descriptor, _ in poller.poll(TICK_S * 1000):
@@ -416,10 +416,11 @@ def _watch(
             now = time.monotonic()
             if now > deadline:
                 return "timeout", f"still running after {tree.limits['wall_s']} s"
-            if now - looked >= TICK_S:
-                looked = now
+            if now >= look:
                 if cause := tree.excess():
                     return cause
+                spent = time.monotonic() - now
+                look = now + max(TICK_S, 5 * spent)  # many processes take long to look at
     finally:
         for descriptor in (stdin_end, ended):
             if descriptor >= 0:
