@@ -17,7 +17,7 @@ import numpy as np
 from aigym_kernel.envs.vector import AnyEnv, make_one
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.rollouts import describe
-from aigym_kernel.train.networks import Policy
+from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.trajectories import Trajectory
 
 MAX_STEPS = 20_000
@@ -54,7 +54,8 @@ def evaluate(
         policy.check_env(envs[0], env_id)
         if isinstance(env, str):
             kwargs = dict(env_kwargs or {})
-        plays = _play(policy, envs, seed)
+        with one_thread(policy):
+            plays = _play(policy, envs, seed)
     finally:
         for one in envs:
             one.close()

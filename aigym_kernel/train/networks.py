@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from torch import nn
 from aigym_kernel.errors import TrainingError
 
 FORMAT = "aigym-policy-1"
+SMALL_NETWORK = 300_000
+"""Up to so many weights one CPU thread is faster than several, by far when other processes compute too."""
 _SQRT2 = 2.0**0.5
 _MAX_FLAT = 1_000_000
 
@@ -241,6 +244,25 @@ class Policy(nn.Module):
         if env is not None:
             policy.check_env(env, env.spec.id if env.spec else type(env.unwrapped).__name__)
         return policy
+
+
+@contextmanager
+def one_thread(policy: Policy) -> Iterator[None]:
+    """Compute on one torch thread inside the ``with`` if the policy is small and on the CPU; what the
+    process had set before is put back."""
+    before = torch.get_num_threads()
+    if (
+        before == 1
+        or policy.device.type != "cpu"
+        or sum(p.numel() for p in policy.parameters()) > SMALL_NETWORK
+    ):
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _mlp(

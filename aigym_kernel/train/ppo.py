@@ -25,7 +25,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -38,11 +37,8 @@ from aigym_kernel import settings
 from aigym_kernel.envs.vector import AnyEnv, make_one, make_vec
 from aigym_kernel.errors import TrainingError, UnknownName
 from aigym_kernel.train.collect import Collector, Rollout
-from aigym_kernel.train.networks import Policy, check_spaces
+from aigym_kernel.train.networks import Policy, check_spaces, one_thread
 from aigym_kernel.trajectories import Update
-
-SMALL_NETWORK = 300_000
-"""Up to so many weights one CPU thread is faster than several."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
@@ -58,13 +54,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "aigym/Snake-v0": {
         "total_timesteps": 524_288,
         "n_envs": 64,
-        "n_steps": 64,
+        "n_steps": 32,
         "n_epochs": 4,
         "n_minibatches": 4,
         "learning_rate": 2.5e-3,
-        "gamma": 0.98,
-        "gae_lambda": 0.95,
-        "ent_coef": 0.003,
     },
 }
 """What differs from the defaults of `PPOConfig`, by environment."""
@@ -102,6 +95,9 @@ class PPOConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        units = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
+        whole_units = all(isinstance(u, int) and u > 0 for u in units)
+        self._check("hidden", bool(units) and whole_units, "must be whole numbers above 0, such as (64, 64)")
         object.__setattr__(self, "hidden", tuple(self.hidden))
         whole = ("total_timesteps", "n_envs", "n_steps", "n_epochs", "n_minibatches", "seed")
         for name in whole:
@@ -110,13 +106,11 @@ class PPOConfig:
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise TrainingError(f"PPOConfig: {name}={value!r} must be a whole number from {least} on")
         for name in ("gamma", "gae_lambda"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "must lie in [0, 1]")
+            self._check(name, 0 <= self._number(name) <= 1, "must lie in [0, 1]")
         for name in ("learning_rate", "clip_range", "max_grad_norm"):
-            self._check(name, 0 < getattr(self, name) < math.inf, "must be a number above 0")
+            self._check(name, 0 < self._number(name) < math.inf, "must be a number above 0")
         for name in ("ent_coef", "vf_coef"):
-            self._check(name, 0 <= getattr(self, name) < math.inf, "must be a number from 0 on")
-        units = all(isinstance(u, int) and u > 0 for u in self.hidden)
-        self._check("hidden", units, "must be whole numbers above 0, such as (64, 64)")
+            self._check(name, 0 <= self._number(name) < math.inf, "must be a number from 0 on")
         batch = self.n_envs * self.n_steps
         if batch % self.n_minibatches:
             near = [d for d in range(1, batch + 1) if batch % d == 0]
@@ -125,6 +119,10 @@ class PPOConfig:
                 f"PPOConfig: n_minibatches={self.n_minibatches} does not divide the roll-out of "
                 f"n_envs * n_steps = {self.n_envs} * {self.n_steps} = {batch} steps; {nearest} does"
             )
+
+    def _number(self, name: str) -> float:
+        value = getattr(self, name)
+        return float(value) if isinstance(value, (int, float, np.number)) else math.nan
 
     def _check(self, name: str, fine: bool, rule: str) -> None:
         if not fine:
@@ -204,14 +202,13 @@ def ppo(
         batch = config.n_envs * config.n_steps
         updates = math.ceil(config.total_timesteps / batch)
         total = updates * batch
-        small = device.type == "cpu" and sum(p.numel() for p in policy.parameters()) <= SMALL_NETWORK
         yield Update(step=0, total_steps=total, metrics={}, policy=policy)
         for done in range(updates):
             started = time.perf_counter()
             rate = config.learning_rate * (1 - done / updates)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with _one_thread(small):
+            with one_thread(policy):
                 rollout = collector.collect(policy, config.n_steps, generator)
                 metrics = learn(policy, optimizer, rollout, config, generator)
             finished.extend((t.total_reward, len(t)) for t in rollout.trajectories)
@@ -318,16 +315,3 @@ def learn(
     variance = float(targets.var())
     metrics["explained_variance"] = 1 - float(advantages.var()) / variance if variance else 0.0
     return metrics
-
-
-@contextmanager
-def _one_thread(wanted: bool) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if not wanted or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
