@@ -323,7 +323,7 @@ def test_an_index_of_another_layout_is_rebuilt(store: Store) -> None:
     path = store.index()
     path.unlink()
     with duckdb.connect(str(path)) as connection:
-        connection.execute('CREATE TABLE segments (run_id VARCHAR, "table" VARCHAR, name VARCHAR)')
+        connection.execute("CREATE TABLE segments (run_id VARCHAR, name VARCHAR)")
     with pytest.warns(StoreWarning, match="reading all segments instead"):
         assert store.load(wanted.id).length == 5
     store.index()

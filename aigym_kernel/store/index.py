@@ -37,7 +37,10 @@ KEEP = 2
 _GENERATION = re.compile(r"traj-(\d{6,})\.duckdb")
 _SEGMENT = re.compile(r"\d{6,}\.parquet")
 
-Key = tuple[str, str, str]
+# A file by its run, table, name, size and time of change (ns). The last two tell a run from another one
+# that was recorded under the same id after the first had been deleted.
+Key = tuple[str, str, str, int, int]
+_KEY_SQL = 'run_id VARCHAR, "table" VARCHAR, name VARCHAR, size BIGINT, changed BIGINT'
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +49,60 @@ class Segment:
 
     run_id: str
     table: str
-    name: str
     path: str
-
-    @property
-    def key(self) -> Key:
-        """What the ``segments`` table of a generation holds."""
-        return self.run_id, self.table, self.name
+    key: Key
 
 
 # Segments
 
 
-def segments(folder: Path) -> list[Segment]:
+def segments(folder: Path) -> dict[Key, Segment]:
     """Every published segment, by run and number.
 
     The tables are listed in the reverse of the order in which a writer publishes, so that for every
     trajectory's row that is listed its steps and marks are listed too.
     """
-    found: list[Segment] = []
-    for run_id in _names(f"{folder}/runs"):
+    found: dict[Key, Segment] = {}
+    for run_id in _entries(f"{folder}/runs"):
         for table in reversed(schema.TABLES):
-            found += _segments(f"{folder}/runs/{run_id}/{table}", run_id, table)
+            found.update(_segments(f"{folder}/runs/{run_id}/{table}", run_id, table))
     return found
 
 
-# What a folder held, by its path, with the time of change that this belongs to.
+def split(found: dict[Key, Segment], held: Iterable[Key]) -> tuple[list[Segment], list[str]]:
+    """What is to be read beside a generation that holds ``held``: segments, and runs to leave out of it.
+
+    A run of which anything was deleted or replaced is left out whole: its rows do not tell their segments.
+    """
+    held = frozenset(held)
+    stale = {key[0] for key in held - found.keys()}
+    loose = [segment for key, segment in found.items() if key not in held or segment.run_id in stale]
+    return loose, sorted(stale)
+
+
+# What folders held, by their paths, with the time of change that this belongs to.
 _listings: dict[str, tuple[int, tuple[str, ...]]] = {}
-_segment_listings: dict[str, tuple[tuple[str, ...], tuple[Segment, ...]]] = {}
+_segment_listings: dict[str, tuple[tuple[str, ...], dict[Key, Segment]]] = {}
 
 
-def _segments(path: str, run_id: str, table: str) -> tuple[Segment, ...]:
-    names = _names(path)
+def _segments(path: str, run_id: str, table: str) -> dict[Key, Segment]:
+    names = _entries(path)
     known = _segment_listings.get(path)
-    if known is None or known[0] is not names:
-        made = tuple(Segment(run_id, table, n, f"{path}/{n}") for n in names if _SEGMENT.fullmatch(n))
-        known = _segment_listings[path] = (names, made)
-    return known[1]
+    if known is not None and known[0] is names:
+        return known[1]
+    made = {}
+    for name in filter(_SEGMENT.fullmatch, names):
+        try:
+            stat = Path(path, name).stat()
+        except FileNotFoundError:
+            continue
+        key = (run_id, table, name, stat.st_size, stat.st_mtime_ns)
+        made[key] = Segment(run_id, table, f"{path}/{name}", key)
+    _segment_listings[path] = (names, made)
+    return made
 
 
-def _names(path: str) -> tuple[str, ...]:
+def _entries(path: str) -> tuple[str, ...]:
     """The sorted names in a folder, hidden ones left out; none if there is no folder."""
     place = Path(path)
     try:
@@ -190,13 +207,12 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
     keys = _held.get(key)
     if keys is None:
         try:
-            rows = connection.execute('SELECT run_id, "table", name FROM generation.segments').fetchall()
+            keys = _read_keys(connection, "generation.segments")
             for table, columns in schema.TABLES.items():
                 connection.execute(f"SELECT {schema.names_sql(columns)} FROM generation.{table} LIMIT 0")
         except duckdb.Error:
             connection.execute("DETACH generation")
             raise
-        keys = frozenset((run, table, name) for run, table, name in rows)
         _held.clear()
         _held[key] = keys
     return keys
@@ -286,14 +302,14 @@ def _fill(folder: Path, path: Path, *, fresh: bool) -> bool:
     """Brings a generation's file up to date; returns whether that changed it."""
     with duckdb.connect(str(path)) as connection:
         if fresh:
-            connection.execute('CREATE TABLE segments (run_id VARCHAR, "table" VARCHAR, name VARCHAR)')
+            connection.execute(f"CREATE TABLE segments ({_KEY_SQL})")
             for table, columns in schema.TABLES.items():
                 connection.execute(f"CREATE TABLE {table} ({schema.columns_sql(columns)})")
-        rows = connection.execute('SELECT run_id, "table", name FROM segments').fetchall()
-        held: set[Key] = {(run, table, name) for run, table, name in rows}
-        found = segments(folder)
-        changed = _forget_deleted(connection, held, {s.run_id for s in found})
-        new = sound(s for s in found if s.key not in held)
+        loose, stale = split(segments(folder), _read_keys(connection, "segments"))
+        for table in (*schema.TABLES, "segments") if stale else ():
+            connection.execute(f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?))", [stale])
+        new = sound(loose)
+        changed = bool(stale)
         for table in schema.TABLES:
             if chosen := [s for s in new if s.table == table]:
                 _insert(connection, table, chosen)
@@ -302,12 +318,9 @@ def _fill(folder: Path, path: Path, *, fresh: bool) -> bool:
     return changed
 
 
-def _forget_deleted(connection: duckdb.DuckDBPyConnection, held: Iterable[Key], run_ids: set[str]) -> bool:
-    """Removes the rows of runs whose folders were deleted."""
-    gone = sorted({key[0] for key in held} - run_ids)
-    for table in (*schema.TABLES, "segments") if gone else ():
-        connection.execute(f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?))", [gone])
-    return bool(gone)
+def _read_keys(connection: duckdb.DuckDBPyConnection, table: str) -> frozenset[Key]:
+    rows = connection.execute(f'SELECT run_id, "table", name, size, changed FROM {table}').fetchall()
+    return frozenset((run, name_of, name, size, changed) for run, name_of, name, size, changed in rows)
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, chosen: list[Segment]) -> None:
@@ -317,8 +330,9 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, chosen: list[Segm
         try:
             if chosen:
                 connection.execute(f"INSERT INTO {table} SELECT {names} FROM {from_files(chosen)}")
-            keys = [list(column) for column in zip(*(s.key for s in chosen), strict=True)] or [[], [], []]
-            connection.execute("INSERT INTO segments SELECT unnest(?), unnest(?), unnest(?)", keys)
+                keys = [list(column) for column in zip(*(s.key for s in chosen), strict=True)]
+                marks = ", ".join(["unnest(?)"] * len(keys))
+                connection.execute(f"INSERT INTO segments SELECT {marks}", keys)
             connection.execute("COMMIT")
             return
         except duckdb.Error:

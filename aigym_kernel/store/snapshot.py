@@ -109,17 +109,16 @@ class Snapshot:
 
     def open(self) -> None:
         held = _attach_generation(self._connection, self._folder)
-        found = index.segments(self._folder)
-        loose = [s for s in found if held is None or s.key not in held]
+        # The generation is looked at first: what it lacks is then sure to be among the segments.
+        loose, stale = index.split(index.segments(self._folder), held or ())
         if len(loose) > INDEX_WHEN and len(index.sound(loose)) > INDEX_WHEN and self._build():
             self.close()
             self._connection = duckdb.connect()
             held = _attach_generation(self._connection, self._folder)
-            found = index.segments(self._folder)
-            loose = [s for s in found if held is None or s.key not in held]
+            loose, stale = index.split(index.segments(self._folder), held or ())
         self._loose = index.sound(loose)
         try:
-            self._make_tables(held, {s.run_id for s in found})
+            self._make_tables(held is not None, stale)
         except duckdb.Error as error:
             raise StoreError(f"the store in {self._folder} cannot be read: {_message(error)}") from None
         self._lock()
@@ -131,14 +130,13 @@ class Snapshot:
             # A folder that cannot be written can still be read, only more slowly.
             return False
 
-    def _make_tables(self, held: frozenset[Key] | None, run_ids: set[str]) -> None:
-        gone = sorted({key[0] for key in held or ()} - run_ids)
+    def _make_tables(self, attached: bool, stale: list[str]) -> None:
         for table, columns in schema.TABLES.items():
             names, parts = schema.names_sql(columns), []
-            if held is not None:
+            if attached:
                 parts.append(f"SELECT {names} FROM generation.{table}")
-                if gone:
-                    parts[0] += f" WHERE run_id NOT IN ({', '.join(map(index.quote, gone))})"
+                if stale:
+                    parts[0] += f" WHERE run_id NOT IN ({', '.join(map(index.quote, stale))})"
             if chosen := [s for s in self._loose if s.table == table]:
                 parts.append(f"SELECT {names} FROM {index.from_files(chosen)}")
             if parts:
