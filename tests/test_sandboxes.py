@@ -537,6 +537,24 @@ def test_an_open_box_ends_with_its_process(sandbox: Sandbox) -> None:
     _until(lambda: not sleeping())
 
 
+def test_a_runner_that_vanishes_is_a_sandbox_error() -> None:
+    _require("bwrap")
+    before = set(psutil.Process().children(recursive=True))
+    with open_sandbox("bwrap").open(TIGHT) as box:
+        started = set(psutil.Process().children(recursive=True)) - before
+        runner = next(
+            process
+            for process in started
+            if "/opt/inside.pyc" in process.cmdline()[-1:] and process.cmdline()[0] != "bwrap"
+        )
+        timer = threading.Timer(0.3, runner.kill)
+        timer.start()
+        assert box.run(["sleep", "60"]).status == "sandbox_error"
+        with pytest.raises(SandboxError, match="broke"):
+            box.export()
+        timer.join()
+
+
 def _until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 20
     while not condition():

@@ -1,14 +1,15 @@
 """Boxes made by Docker: one container each, with the same runner (`inside`) as process 1.
 
-`DockerSandbox().open(limits)` needs a daemon (Podman's Docker-compatible socket will do: DOCKER_HOST)
-and the image ``aigym-sandbox`` (``docker build -t aigym-sandbox docker/``), of which it uses python3 and
-bash. The container has no network, a read-only root, no capabilities, one CPU, and is removed when the
-box is closed or when this process ends. Not here: building images.
+`DockerSandbox().open(limits)` needs a daemon and the image ``aigym-sandbox``, of which it uses python3 and
+bash (``docker build -t aigym-sandbox docker/``). The container has no network, a read-only root, no
+capabilities and one CPU, and is removed when the box is closed or when this process ends. Not here:
+building images.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -102,7 +103,7 @@ class _AttachedLink:
 
 def _start(limits: Limits) -> _AttachedLink:
     try:
-        client = _client()
+        client = _client(os.getpid())
         container = client.containers.create(
             IMAGE, ["python3", "-I", "-S", "-c", Path(inside.__file__).read_text()], **_options(limits)
         )
@@ -149,7 +150,8 @@ def _options(limits: Limits) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _client() -> docker.DockerClient:
+def _client(_process: int) -> docker.DockerClient:
+    """One client per process: a forked child must not share its parent's open connections."""
     return docker.from_env(timeout=60)
 
 

@@ -20,10 +20,11 @@ class Execution:
     """One command's end, told apart by cause.
 
     ``ok`` exit code 0; ``error`` any other exit code (137 and 124 too); ``signal`` killed by a signal
-    of its own making; ``timeout`` wall time; ``cpu_limit``, ``memory_limit``, ``output_limit`` as named;
-    ``sandbox_error`` the sandbox broke, never the program's fault. ``wall_s`` and ``cpu_s`` are
-    seconds, ``peak_memory_mb`` MiB over the whole process tree; output is decoded as UTF-8 with
-    replacement and cut at the limit.
+    of its own making, or for too many processes or files (``detail`` says so); ``timeout`` wall time;
+    ``cpu_limit``, ``memory_limit``, ``output_limit`` as named; ``sandbox_error`` the sandbox broke, never
+    the program's fault. ``exit_code`` is None unless the program ended by itself. ``wall_s`` and ``cpu_s``
+    are seconds, ``peak_memory_mb`` MiB over the whole process tree (looked at every 10 ms; 0 for a program
+    that was faster); output is decoded as UTF-8 with replacement and cut at the limit.
     """
 
     status: Status
