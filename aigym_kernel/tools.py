@@ -117,7 +117,7 @@ def _told(execution: Execution) -> str:
     ends = {
         "ok": "",
         "error": f"[exit code {execution.exit_code}]",
-        "signal": f"[killed by a signal{f': {execution.detail}' if execution.detail else ''}]",
+        "signal": f"[{execution.detail or 'killed by a signal'}]",
         "timeout": "[stopped: it took too long]",
         "cpu_limit": "[stopped: it used too much CPU time]",
         "memory_limit": "[stopped: it used too much memory]",

@@ -15,6 +15,7 @@ SAMPLE_LENGTH = 80
 class UnicodeText(Text):
     """Strings of up to ``max_length`` characters, any of Unicode's but lone surrogates (no UTF-8 for them).
 
+    There is no array form: an AsyncVectorEnv needs ``shared_memory=False``.
     `sample` draws up to 80 printable ASCII characters: enough for tests, cheap to judge.
     """
 

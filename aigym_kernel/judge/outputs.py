@@ -74,7 +74,7 @@ def program_error(answer: str, execution: Execution, *, message: bool) -> str:
         tail = f": {found['message'][:200]}" if message and found["message"] else ""
         told = f" ({found['name']}{tail}"
         places = [m["line"] for line in lines if (m := _LINE.search(line)) and m["file"] == answer]
-        told += f" at line {places[-1]})" if places else ")"
+        told += f", line {places[-1]})" if places else ")"
     return told
 
 

@@ -41,7 +41,7 @@ def stopped(execution: Execution, limits: Limits) -> str:
         "cpu_limit": f"used more than {limits.cpu_s or limits.wall_s:g} s of CPU time",
         "memory_limit": f"used more than {limits.memory_mb} MiB of memory",
         "output_limit": f"printed more than {limits.output_kb} KiB",
-        "signal": f"was killed ({execution.detail or execution.exit_code})",
+        "signal": execution.detail or "killed by a signal",
     }.get(execution.status, f"ended with exit code {execution.exit_code}")
 
 
