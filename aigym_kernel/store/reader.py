@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aigym_kernel.errors import StoreError, UnknownName
 from aigym_kernel.store import schema
@@ -58,17 +59,13 @@ def load(folder: Path, trajectory_id: str) -> Trajectory:
             recent = "SELECT trajectory_id FROM trajectories ORDER BY started_at DESC LIMIT 1000"
             raise UnknownName("trajectory", cleaned, [r["trajectory_id"] for r in snapshot.rows(recent)])
         row = rows.to_pylist()[0]
-        key = [row["run_id"], cleaned]
-        steps = snapshot.arrow(
-            "SELECT t, observation, observation_text, action, action_text, reward, info FROM steps "
-            "WHERE run_id = ? AND trajectory_id = ?",
-            key,
+        # Asking for the run as well would make DuckDB compare it for every step there is: four times slower.
+        steps, marks = (
+            snapshot.arrow(f"SELECT * FROM {table} WHERE trajectory_id = ?", [cleaned])
+            for table in ("steps", "marks")
         )
-        marks = snapshot.arrow(
-            "SELECT name, value, weight, required, feedback FROM marks "
-            "WHERE run_id = ? AND trajectory_id = ?",
-            key,
-        )
+    steps, marks = (part.filter(pc.equal(part["run_id"], row["run_id"])) for part in (steps, marks))
+    marks = marks.select(["name", "value", "weight", "required", "feedback"])
     return _trajectory(rows, row, steps, marks.to_pylist())
 
 
