@@ -22,7 +22,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import yaml
@@ -303,6 +303,9 @@ def _contradictions(task: Task) -> list[str]:
         problems.append(f"max_steps: {task.max_steps}, but a task without tools has one step; leave it out")
     if not task.answer and (not task.tools or any(_runs_answer(c.check) for c in task.rubric.criteria)):
         problems.append("answer: is missing; name the file that holds the answer, such as solution.py")
+    answer = PurePosixPath(task.answer)
+    if answer.is_absolute() or ".." in answer.parts:
+        problems.append(f"answer: {task.answer!r} must be a path below the working folder")
     criteria = task.rubric.criteria
     if sum(c.weight for c in criteria) <= 0:
         problems.append("rubric.criteria: the weights sum to zero; give one of them a positive weight")
@@ -366,7 +369,11 @@ def _read_cases(check: FunctionCheck | OutputCheck, folder: Path) -> Any:
             if ("expected" in raw) == ("raises" in raw):
                 raise TaskError(f"{source}: [{i}]: give either expected or raises")
             for key in ("args", "calls", "expected"):
-                if strange := _not_plain(raw.get(key)):
+                try:
+                    strange = _not_plain(raw.get(key))
+                except RecursionError:
+                    raise TaskError(f"{source}: [{i}].{key}: refers to itself") from None
+                if strange:
                     raise TaskError(f"{source}: [{i}].{key}: holds {strange}; quote it, or use plain values")
     return cases
 
@@ -382,17 +389,24 @@ def _not_plain(value: object) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where the standard loader keeps the last silently."""
+    """YAML that refuses a key given twice, where the standard loader keeps the last silently, and says
+    where a value is that looks like a date or a number and is none."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
                     None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
-            seen.add(key.value)
+            seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as e:
+            raise yaml.MarkedYAMLError(None, None, str(e), node.start_mark) from None
 
 
 def _read_yaml(source: Path) -> Any:

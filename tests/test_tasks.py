@@ -162,6 +162,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"tools": ["bash"]}, ["tools: without 'submit'"]),
     ({"max_steps": 4}, ["max_steps: 4", "one step"]),
     ({"answer": None}, ["answer: is missing"]),
+    ({"answer": "../solution.py"}, ["answer: '../solution.py' must be a path below"]),
     ({"limits": {"wall_s": 0}}, ["limits.wall_s: 0", "greater than 0"]),
     ({"limits": {"wall_s": float("inf")}}, ["limits.wall_s: inf", "finite"]),
     ({"limits": {"wal_s": 1}}, ["limits.wal_s: no such key", "Did you mean 'wall_s'"]),
@@ -261,6 +262,8 @@ def test_several_mistakes_come_in_one_error(tmp_path: Path) -> None:
         ("id: x\ntitle: [1, 2\nkind: code\n", "line 3, column 5"),
         ("id: x\ntitle: a\ntitle: b\n", "line 3, column 1: the key 'title' is given twice"),
         ("id: x\n\ttitle: a\n", "line 2, column 1"),
+        ("id: x\nhint: 2024-13-45\n", "line 2, column 7: month must be in 1..12"),
+        ("? [a, b]\n: 1\n", "line 1, column 3"),
         ("just text", "expected keys"),
         ("", "expected keys"),
         ("id: *nothing\n", "line 1, column 5"),
@@ -280,6 +283,13 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     folder = write_task(tmp_path / "sample")
     (folder / "hidden/cases.yaml").write_bytes(b"- {args: [\xff], expected: 1}")
     with pytest.raises(TaskError, match="is not UTF-8 text"):
+        load_task(folder)
+
+
+def test_case_that_refers_to_itself(tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "sample")
+    (folder / "hidden/cases.yaml").write_text("- args: &a [*a]\n  expected: 1\n")
+    with pytest.raises(TaskError, match=r"\[0\]\.args"):
         load_task(folder)
 
 
