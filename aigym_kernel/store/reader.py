@@ -59,7 +59,7 @@ def load(folder: Path, trajectory_id: str) -> Trajectory:
             recent = "SELECT trajectory_id FROM trajectories ORDER BY started_at DESC LIMIT 1000"
             raise UnknownName("trajectory", cleaned, [r["trajectory_id"] for r in snapshot.rows(recent)])
         row = rows.to_pylist()[0]
-        # Asking for the run as well would make DuckDB compare it for every step there is: four times slower.
+        # The run is compared afterwards: DuckDB would compare it for every step there is.
         steps, marks = (
             snapshot.arrow(f"SELECT * FROM {table} WHERE trajectory_id = ?", [cleaned])
             for table in ("steps", "marks")
