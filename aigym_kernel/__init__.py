@@ -1,0 +1,138 @@
+"""AIGym Workbench: sandboxed tasks, a rubric judge, agents that learn, every step in DuckDB.
+
+    import aigym_kernel as aigym
+
+    aigym.doctor()                                      what works on this machine
+    aigym.tasks()                                       a table of the tasks
+    aigym.judge("two-sum", solution)                    a Score with marks and feedback
+    env = aigym.make("aigym/Snake-v0")                  any task or gymnasium environment
+    aigym.rollout(agent, env, n=10)                     play and record
+    run = aigym.train("CartPole-v1", algo="ppo")        in the background; shown as a live board
+    aigym.sql("select * from trajectories")             a pandas DataFrame
+    aigym.explore()                                     every recorded step, in a widget
+    %load_ext aigym_kernel                              %%solution TASK and %aigym SQL
+
+Importing this costs a few milliseconds: a name is loaded when it is first used.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from aigym_kernel.agents import policy_agent, random_agent, replay, scripted
+    from aigym_kernel.doctor import doctor
+    from aigym_kernel.envs import make
+    from aigym_kernel.errors import AigymError
+    from aigym_kernel.judge import judge
+    from aigym_kernel.notebooks import run_notebook
+    from aigym_kernel.runs import Run, load_run, rollout, train
+    from aigym_kernel.sandboxes import Limits, execute
+    from aigym_kernel.store import Store, sql
+    from aigym_kernel.tasks import load_task
+    from aigym_kernel.tasks import tasks_table as tasks
+    from aigym_kernel.train import PPOConfig, evaluate, ppo
+    from aigym_kernel.trajectories import Mark, Score, Step, Trajectory, Update
+    from aigym_kernel.widgets import board, explore
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AigymError": "errors",
+    "Limits": "sandboxes",
+    "Mark": "trajectories",
+    "PPOConfig": "train",
+    "Run": "runs",
+    "Score": "trajectories",
+    "Step": "trajectories",
+    "Store": "store",
+    "Trajectory": "trajectories",
+    "Update": "trajectories",
+    "board": "widgets",
+    "doctor": "doctor",
+    "evaluate": "train",
+    "execute": "sandboxes",
+    "explore": "widgets",
+    "judge": "judge",
+    "load_run": "runs",
+    "load_task": "tasks",
+    "make": "envs",
+    "policy_agent": "agents",
+    "ppo": "train",
+    "random_agent": "agents",
+    "replay": "agents",
+    "rollout": "runs",
+    "run_notebook": "notebooks",
+    "scripted": "agents",
+    "sql": "store",
+    "tasks": "tasks:tasks_table",
+    "train": "runs",
+}
+
+__all__ = [
+    "AigymError",
+    "Limits",
+    "Mark",
+    "PPOConfig",
+    "Run",
+    "Score",
+    "Step",
+    "Store",
+    "Trajectory",
+    "Update",
+    "__version__",
+    "board",
+    "doctor",
+    "evaluate",
+    "execute",
+    "explore",
+    "judge",
+    "load_run",
+    "load_task",
+    "make",
+    "policy_agent",
+    "ppo",
+    "random_agent",
+    "replay",
+    "rollout",
+    "run_notebook",
+    "scripted",
+    "sql",
+    "tasks",
+    "train",
+]
+
+
+class _Package(type(sys)):  # type: ignore[misc]
+    """This package, whose functions win over its modules of the same name: ``aigym.train(...)`` is
+    `runs.train` although there is a folder ``train/``. Inside, import from the module's full name."""
+
+    def __setattr__(self, name, value):  # type: ignore[no-untyped-def]
+        if not (name in _HOME and isinstance(value, type(sys))):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> "Any":
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module, _, attribute = _HOME[name].partition(":")
+    value = getattr(importlib.import_module(f"aigym_kernel.{module}"), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> "list[str]":
+    return [*__all__, "load_ipython_extension"]
+
+
+def load_ipython_extension(shell: "Any") -> None:
+    """What ``%load_ext aigym_kernel`` calls: brings ``%%solution TASK`` and ``%aigym SQL``."""
+    from aigym_kernel import magics
+
+    magics.register(shell)

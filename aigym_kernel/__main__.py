@@ -1,0 +1,5 @@
+"""``python -m aigym_kernel`` is the command ``aigym``."""
+
+from aigym_kernel.cli import main
+
+main()

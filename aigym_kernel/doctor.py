@@ -1,0 +1,178 @@
+"""What works on this machine, and the command that brings what does not.
+
+    doctor()            a Report: a table in a notebook, text in a terminal, ``to_dict()`` for scripts
+
+Every line is found out by trying: a sandbox runs a program, the store's folder is written to.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aigym_kernel import rendering, sandboxes, settings
+from aigym_kernel.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing: whether it works, what was found, and what brings it if it is missing."""
+
+    name: str
+    works: bool
+    found: str
+    bring: str = ""
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings. ``healthy`` when nothing that the workbench cannot do without is missing."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every needed thing works."""
+        return all(f.works or not f.needed for f in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"healthy": self.healthy, "findings": [asdict(f) for f in self.findings]}
+
+    def __str__(self) -> str:
+        lines = []
+        for f in self.findings:
+            lines.append(f"{'ok' if f.works else '--':3} {f.name:18} {f.found}")
+            if not f.works and f.bring:
+                lines.append(f"{'':22} {f.bring}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        def mark(f: Finding) -> rendering.Markup:
+            colour = rendering.GOOD if f.works else rendering.BAD if f.needed else rendering.DULL
+            return rendering.badge("works" if f.works else "missing", colour)
+
+        rows = [[mark(f), f.name, f.found, "" if f.works else f.bring] for f in self.findings]
+        return rendering.table(["", "part", "found", "how to get it"], rows)
+
+
+def doctor() -> Report:
+    """Try every part of the workbench on this machine; takes a few seconds, changes nothing."""
+    return Report((_python(), *_devices(), *_sandboxes(), _store(), _tasks(), *_programs()))
+
+
+def _python() -> Finding:
+    return Finding(
+        name="python",
+        works=sys.version_info >= (3, 11),
+        found=f"{platform.python_version()} on {platform.platform()}, {os.cpu_count()} CPUs",
+        bring="install Python 3.11 or newer",
+        needed=True,
+    )
+
+
+def _devices() -> list[Finding]:
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    gpu = ", ".join(names) or ("Apple GPU (mps)" if mps else "none; trainings run on the CPU")
+    return [
+        Finding(name="torch", works=True, found=f"{torch.__version__}, uses {settings.device()}"),
+        Finding(
+            name="GPU",
+            works=cuda or mps,
+            found=gpu,
+            bring="on a machine with a GPU: install its driver and a torch build for it",
+        ),
+    ]
+
+
+def _sandboxes() -> list[Finding]:
+    findings = []
+    for name in settings.SANDBOXES:
+        problem = sandboxes.check(name)
+        usual = name == "bwrap"
+        findings.append(
+            Finding(
+                name=f"sandbox {name}",
+                works=problem is None,
+                found="ran a program" if problem is None else "does not run",
+                bring=problem or "",
+                needed=usual,
+            )
+        )
+    return findings
+
+
+def _store() -> Finding:
+    store = Store()
+    folder = store.folder
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder):
+            works = True
+    except OSError:
+        works = False
+    free = shutil.disk_usage(folder).free / 2**30
+    return Finding(
+        name="store",
+        works=works,
+        found=f"{store.folder} ({free:.0f} GiB free)",
+        bring="set AIGYM_DATA to a folder that you may write to",
+        needed=True,
+    )
+
+
+def _tasks() -> Finding:
+    from aigym_kernel.tasks import task_ids
+
+    ids = task_ids()
+    return Finding(
+        name="tasks",
+        works=bool(ids),
+        found=f"{len(ids)} in {settings.tasks_dir()}",
+        bring="set AIGYM_TASKS to a folder of tasks, or work in a checkout",
+    )
+
+
+def _programs() -> list[Finding]:
+    """What only some things need: checks of the widgets' JavaScript, tests in a browser."""
+    wanted: list[tuple[str, Callable[[], str | None], str]] = [
+        ("jupyterlab", lambda: _version("jupyterlab"), "pip install jupyterlab"),
+        ("test extra", lambda: _version("pytest"), "make install"),
+        ("node", lambda: shutil.which("node"), "install Node.js 20 or newer (tests of the widgets)"),
+        ("chromium", chromium, "install Chromium (tests in a browser): apt-get install chromium"),
+    ]
+    return [
+        Finding(name=name, works=bool(found := look()), found=found or "not found", bring=bring)
+        for name, look, bring in wanted
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def chromium() -> str | None:
+    """Path of a Chromium or Chrome, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    mac = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+    return found or (str(mac) if mac.exists() else None)

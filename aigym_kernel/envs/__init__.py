@@ -1,0 +1,79 @@
+"""Environments by name: `make` builds any of them, ours or gymnasium's.
+
+    make("two-sum")             a task, as a gymnasium.Env     (= "aigym/two-sum-v0")
+    make("aigym/Snake-v0", size=8)
+    make("CartPole-v1")         anything that gymnasium knows
+
+Importing this package registers ours under ``aigym/...``; in a process that has not imported it,
+``gymnasium.make("aigym_kernel.envs:aigym/Snake-v0")`` does both. Ours come without wrappers: they check
+the order of calls and end their episodes themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+
+from aigym_kernel.errors import AigymError, UnknownName
+from aigym_kernel.tasks import task_ids
+
+SNAKE = "aigym/Snake-v0"
+
+
+def _register(name: str, entry_point: str, **kwargs: Any) -> None:
+    if name not in gymnasium.registry:
+        gymnasium.register(
+            name,
+            entry_point=f"aigym_kernel.envs.{entry_point}",
+            order_enforce=False,
+            disable_env_checker=True,
+            kwargs=kwargs,
+        )
+
+
+def _register_tasks() -> None:
+    for task_id in task_ids():
+        _register(f"aigym/{task_id}-v0", "task_env:TaskEnv", task_id=task_id)
+
+
+def env_id(name: str) -> str:
+    """The gymnasium id that ``name`` stands for: itself, or ``aigym/<task>-v0`` for a task's id.
+
+    Raises:
+        UnknownName: neither a task nor an environment.
+    """
+    _register_tasks()
+    known = gymnasium.registry
+    if name in known:
+        return name
+    if (task := f"aigym/{name}-v0") in known:
+        return task
+    own = [n for n in known if n.startswith("aigym/")]
+    others = [n for n in known if not n.startswith(("aigym/", "GymV", "phys2d/", "tabular/"))]
+    raise UnknownName("environment", name, [*task_ids(), *own, *others])
+
+
+def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """Build an environment.
+
+    Args:
+        name: a task's id, or a gymnasium id.
+        kwargs: passed to ``gymnasium.make`` (``render_mode``, Snake's ``size`` ...).
+
+    Raises:
+        UnknownName: neither a task nor an environment.
+        AigymError: a package that the environment needs is missing, or it refuses an argument.
+    """
+    try:
+        return gymnasium.make(env_id(name), **kwargs)
+    except gymnasium.error.DependencyNotInstalled as problem:
+        raise AigymError(f"environment {name!r} needs a package: {problem}") from None
+    except TypeError as problem:
+        if kwargs:
+            raise AigymError(f"environment {name!r} with {kwargs}: {problem}") from None
+        raise
+
+
+_register(SNAKE, "snake:Snake")
+_register_tasks()

@@ -1,0 +1,40 @@
+"""``%load_ext aigym_kernel``: two magics that only wrap functions.
+
+%%solution two-sum          judges the cell's text with `judge` and shows the Score
+%aigym select * from runs   answers with `sql`'s DataFrame (``%%aigym`` for longer queries)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aigym_kernel.errors import AigymError
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+
+def solution(line: str, cell: str) -> Any:
+    """Judge the cell's text as a solution of the task named on the line."""
+    from aigym_kernel.judge import judge
+
+    task_id = line.strip()
+    if not task_id:
+        raise AigymError("%%solution needs a task, such as '%%solution two-sum'; see aigym.tasks()")
+    return judge(task_id, cell)
+
+
+def aigym(line: str, cell: str | None = None) -> Any:
+    """Run the line's (or the cell's) SQL over the store."""
+    from aigym_kernel.store import sql
+
+    query = f"{line}\n{cell or ''}".strip()
+    if not query:
+        raise AigymError("%aigym needs SQL, such as '%aigym select * from runs'")
+    return sql(query)
+
+
+def register(shell: InteractiveShell) -> None:
+    """Add the magics to an IPython shell."""
+    shell.register_magic_function(solution, "cell")
+    shell.register_magic_function(aigym, "line_cell")

@@ -1,0 +1,133 @@
+"""Execute a notebook with papermill as a recorded run, with its parameters checked first.
+
+    run = run_notebook("notebooks/quickstart.ipynb", {"seed": 1})
+    run.folder / "artifacts"       the executed notebook and its HTML report
+
+Papermill itself runs a misspelt parameter with the default, silently; here names and types are compared
+with the notebook's own ``parameters`` cell before a kernel starts. One notebook at a time.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from aigym_kernel import report
+from aigym_kernel.errors import NotebookError, UnknownName
+from aigym_kernel.runs import Run, new_run, recording
+from aigym_kernel.store import Store
+
+
+def run_notebook(
+    path: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    store: Store | None = None,
+    progress: bool = True,
+) -> Run:
+    """Execute ``path`` in its own folder, with ``parameters`` injected after its ``parameters`` cell.
+
+    Keeps the executed notebook and its HTML report in the run's ``artifacts`` folder, in a failure too.
+    Trainings and rollouts that the notebook starts name this run as their ``parent``.
+
+    Raises:
+        UnknownName: the notebook has no such parameter.
+        NotebookError: it cannot be read, a value has the wrong type, or a cell failed.
+    """
+    source = Path(path).expanduser().resolve()
+    checked = check_parameters(source, parameters or {})
+    store = store or Store()
+    config = {"notebook": source.name, "parameters": checked}
+    record = new_run(store, kind="notebook", name=source.stem, config=config)
+    run = Run(record.run_id, store)
+    artifacts = run.folder / "artifacts"
+    artifacts.mkdir(exist_ok=True)
+    executed = artifacts / source.name
+    cells = len(nbformat.read(source, as_version=4).cells)
+    with recording(store, record.run_id, total_steps=cells) as (_writer, tell):
+        try:
+            with _environment(AIGYM_DATA=str(store.folder), AIGYM_PARENT_RUN=record.run_id):
+                papermill.execute_notebook(
+                    str(source), str(executed), checked, cwd=str(source.parent), progress_bar=progress
+                )
+        except PapermillExecutionError as problem:
+            raise NotebookError(
+                f"{source.name}, cell {problem.cell_index + 1}: {problem.ename}: {problem.evalue} "
+                f"(executed up to there: {executed})"
+            ) from None
+        finally:
+            if executed.is_file():
+                report.write_html(executed, executed.with_suffix(".html"))
+        tell(cells)
+    return run
+
+
+def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """``parameters`` as the notebook wants them; an int becomes a float where the default is one.
+
+    Raises:
+        UnknownName: the notebook has no such parameter.
+        NotebookError: no such notebook, not a notebook, or a value of the wrong type.
+    """
+    if not path.is_file():
+        raise NotebookError(f"no notebook at {path}; check the path")
+    try:
+        found = papermill.inspect_notebook(str(path))
+    except Exception as problem:
+        raise NotebookError(f"{path.name} is not a readable notebook: {problem}") from None
+    if parameters and not found:
+        raise NotebookError(
+            f"{path.name} takes no parameters, got {sorted(parameters)}; tag one of its cells 'parameters'"
+        )
+    for name in parameters:
+        if name not in found:
+            raise UnknownName(f"parameter of {path.name}", name, found)
+    return {name: _typed(path, found[name], value) for name, value in parameters.items()}
+
+
+def _typed(path: Path, parameter: Mapping[str, Any], value: Any) -> Any:
+    """``value`` checked against the annotation, else the default's type; None defaults take anything."""
+    wanted = str(parameter["inferred_type_name"])
+    if wanted in ("None", ""):
+        try:
+            default = ast.literal_eval(parameter["default"])
+        except (ValueError, SyntaxError):
+            return value
+        if default is None:
+            return value
+        wanted = type(default).__name__
+    if wanted == "float" and type(value) is int:
+        return float(value)
+    names = {part.strip() for part in wanted.split("|")}
+    if type(value).__name__ in names or (value is None and "None" in names):
+        return value
+    if not names <= {"int", "float", "str", "bool", "list", "dict", "tuple", "None"}:
+        return value
+    raise NotebookError(
+        f"{path.name}: parameter {parameter['name']} is {wanted} (default {parameter['default']}), "
+        f"got {type(value).__name__} {value!r}"
+    )
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Environment variables for the kernel; plotly's figures stay data, not 5 MB of script each."""
+    wanted = {"PLOTLY_RENDERER": os.environ.get("PLOTLY_RENDERER", "plotly_mimetype"), **variables}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,447 @@
+"""Named activities: start a training in the background, stop it, wait for it; play and record.
+
+    run = train("CartPole-v1", algo="ppo", total_timesteps=100_000, seed=0)     returns at once
+    run.status(); run.metrics("return_mean"); run.stop(); run.wait(); run.agent()
+    rollout(agent, env, n=5)               plays, records, returns the trajectories
+    load_run(run_id)                       a handle on any run, from any process
+
+A training is a process of its own (`work`), so it goes on while cells run and outlives the kernel.
+It is steered by files in its folder: ``run.json`` says what to do, ``status.json`` how far it is,
+and a file named ``stop`` asks it to end after the current update. What it recorded up to then stays.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+from aigym_kernel import rendering, settings
+from aigym_kernel.envs import env_id, make
+from aigym_kernel.errors import AigymError, RunError, UnknownName
+from aigym_kernel.rollouts import Agent, agent_name, describe, play
+from aigym_kernel.store import Store
+from aigym_kernel.store.records import RunRecord, RunStatus
+from aigym_kernel.trajectories import Trajectory, Update
+
+if TYPE_CHECKING:
+    from aigym_kernel.store import Writer
+
+FINAL = ("done", "failed", "stopped", "killed")
+EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
+STATUS_EVERY_S = 0.5
+
+
+# --- starting and watching ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """A handle on one run of the store; cheap, stateless, usable from any process."""
+
+    id: str
+    store: Store
+
+    @property
+    def folder(self) -> Path:
+        """Where it keeps its segments, status, log and artifacts."""
+        return self.store.run_folder(self.id)
+
+    @property
+    def record(self) -> RunRecord:
+        """What was asked for: kind, name, configuration, provenance."""
+        return self.store.run(self.id)
+
+    def status(self) -> RunStatus:
+        """Where it stands; ``killed`` when its process is gone without having said so."""
+        return self.store.status(self.id)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.status().state in FINAL
+
+    def metrics(self, name: str) -> list[tuple[int, float]]:
+        """The recorded (step, value) pairs of one metric, in order."""
+        frame = self.store.sql(
+            "select step, value from metrics where run_id = ? and name = ? order by step",
+            [self.id, name],
+        )
+        return list(zip(frame["step"].tolist(), frame["value"].tolist(), strict=True))
+
+    def stop(self) -> None:
+        """Ask it to end after its current update; returns at once. Harmless once it has ended."""
+        (self.folder / "stop").touch()
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until it has ended (at most ``timeout`` seconds) and return it.
+
+        Raises:
+            RunError: it failed or was killed (the message has the reason and its log file), or the
+                time is over.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self.finished:
+            if deadline is not None and time.monotonic() > deadline:
+                raise RunError(
+                    f"run {self.id} is still running after {timeout:g} s; "
+                    "wait longer, or end it with run.stop()"
+                )
+            time.sleep(0.1)
+        status = self.status()
+        if status.state == "failed":
+            raise RunError(f"run {self.id} failed: {status.error} (log: {self.folder / 'log.txt'})")
+        if status.state == "killed":
+            raise RunError(
+                f"run {self.id} was killed at step {status.step:,}; what it had flushed is in the "
+                f"store (log: {self.folder / 'log.txt'})"
+            )
+        return self
+
+    def agent(self, *, greedy: bool = True) -> Agent:
+        """The trained policy as an Agent.
+
+        Raises:
+            RunError: the run has saved no policy yet.
+        """
+        from aigym_kernel.agents import policy_agent
+        from aigym_kernel.train import Policy
+
+        weights = self.folder / "artifacts" / "policy.safetensors"
+        if not weights.is_file():
+            raise RunError(
+                f"run {self.id} ({self.status().state}) has saved no policy; a policy is saved when "
+                "a training ends or is stopped: run.wait() first"
+            )
+        return policy_agent(Policy.load(weights), greedy=greedy)
+
+    def __repr__(self) -> str:
+        status = self.status()
+        return f"Run({self.id}: {status.state}, step {status.step:,} of {status.total_steps:,})"
+
+    def _repr_html_(self) -> str:
+        status = self.status()
+        summary = [[k, f"{v:g}" if isinstance(v, float) else v] for k, v in status.summary.items()]
+        return (
+            f"<p>{rendering.escape(repr(self))} {rendering.escape(status.error or '')}</p>"
+            + rendering.line_chart(self.metrics("return_mean"), title="mean return of training")
+            + (rendering.table(["", ""], summary) if summary else "")
+        )
+
+
+def load_run(run_id: str, store: Store | None = None) -> Run:
+    """A handle on a run of the store.
+
+    Raises:
+        UnknownName: the store has no such run.
+    """
+    store = store or Store()
+    if run_id not in (known := store.run_ids()):
+        raise UnknownName("run", run_id, known)
+    return Run(run_id, store)
+
+
+def train(
+    env: EnvSource,
+    algo: str = "ppo",
+    *,
+    seed: int = 0,
+    total_timesteps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    store: Store | None = None,
+    **changes: Any,
+) -> Run:
+    """Train an agent in a process of its own and return at once.
+
+    Args:
+        env: a gymnasium id, or a function without arguments that makes the environment.
+        algo: ``ppo``.
+        seed: of the environments, the initial weights and the sampling.
+        total_timesteps: environment steps in all; default: the preset of the environment.
+        env_kwargs: keyword arguments for ``gymnasium.make``; only with an id.
+        changes: fields of the algorithm's configuration that replace the preset's.
+
+    Raises:
+        UnknownName: the environment, algorithm or a field does not exist.
+        TrainingError: the algorithm cannot train on it.
+    """
+    from aigym_kernel.train import ALGORITHMS
+
+    if algo not in ALGORITHMS:
+        raise UnknownName("algorithm", algo, ALGORITHMS)
+    algorithm = ALGORITHMS[algo]
+    name = env_id(env) if isinstance(env, str) else agent_name(env)
+    if total_timesteps is not None:
+        changes["total_timesteps"] = total_timesteps
+    config = algorithm.config.preset(name, seed=seed, **changes)
+    algorithm.check(name if isinstance(env, str) else env, env_kwargs)
+    store = store or Store()
+    record = new_run(
+        store,
+        kind="train",
+        name=f"{algo} {name}",
+        config={
+            "env": name,
+            "env_kwargs": dict(env_kwargs or {}),
+            "algo": algo,
+            algo: asdict(config),
+        },
+    )
+    folder = store.run_folder(record.run_id)
+    store.write_status(record.run_id, replace(status_now("queued"), total_steps=config.total_timesteps))
+    if not isinstance(env, str):
+        import cloudpickle
+
+        (folder / "artifacts").mkdir(exist_ok=True)
+        (folder / "artifacts" / "make_env.pkl").write_bytes(cloudpickle.dumps(env))
+    _spawn(folder)
+    return Run(record.run_id, store)
+
+
+def _spawn(folder: Path) -> None:
+    """Start `work` on ``folder`` in a session of its own, so that Ctrl-C here does not end it."""
+    code = "import sys; from aigym_kernel.runs import work; work(sys.argv[1])"
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    _children.append(process)
+    _children[:] = [child for child in _children if child.poll() is None]
+
+
+_children: list[subprocess.Popen[bytes]] = []
+"""Kept so that ended ones are reaped at the next start instead of warning when collected."""
+
+
+def rollout(
+    agent: Agent,
+    env: str | gymnasium.Env[Any, Any],
+    n: int = 1,
+    *,
+    seed: int = 0,
+    store: Store | None = None,
+) -> list[Trajectory]:
+    """Let ``agent`` play ``env`` ``n`` times and record every step; one run in the store.
+
+    Trajectory ``i`` starts from ``reset(seed=seed + i)``. An exception in agent or environment is kept
+    in that trajectory's ``error`` and the next one is played.
+
+    Raises:
+        UnknownName: no such environment.
+    """
+    if n < 1:
+        raise AigymError(f"rollout(n={n!r}): n is the number of trajectories; use 1 or more")
+    made = make(env) if isinstance(env, str) else env
+    store = store or Store()
+    name, env_kwargs = describe(made)
+    config = {"env": name, "env_kwargs": env_kwargs, "agent": agent_name(agent), "n": n, "seed": seed}
+    record = new_run(store, kind="rollout", name=f"{agent_name(agent)} {name}", config=config)
+    trajectories: list[Trajectory] = []
+    try:
+        with recording(store, record.run_id, total_steps=n) as (writer, report):
+            for i in range(n):
+                trajectories.append(_record(agent, made, seed + i, writer, record.run_id))
+                report(i + 1)
+            returns = [t.total_reward for t in trajectories]
+            report(
+                n, {"return_mean": sum(returns) / n, "failed": sum(t.error is not None for t in trajectories)}
+            )
+    finally:
+        if isinstance(env, str):
+            made.close()
+    return trajectories
+
+
+def _record(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, writer: Writer, run_id: str) -> Trajectory:
+    """Play once; each step reaches the writer as it happens, so that a kill loses little."""
+    trajectory_id = secrets.token_hex(8)
+    player = play(agent, env, seed=seed, trajectory_id=trajectory_id, run_id=run_id)
+    while True:
+        try:
+            writer.step(trajectory_id, next(player))
+        except StopIteration as end:
+            trajectory: Trajectory = end.value
+            writer.trajectory(trajectory)
+            return trajectory
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def new_run(store: Store, *, kind: str, name: str, config: Mapping[str, Any]) -> RunRecord:
+    """Write the record of a new run, with its provenance, and return it."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{slug}-{secrets.token_hex(2)}"
+    record = RunRecord(
+        run_id=run_id,
+        kind=kind,
+        name=name,
+        config=dict(config),
+        provenance=provenance(),
+        parent=os.environ.get("AIGYM_PARENT_RUN"),
+        created_at=time.time(),
+    )
+    store.create()
+    store.add_run(record)
+    return record
+
+
+def status_now(state: str) -> RunStatus:
+    """A status of this process, now."""
+    return RunStatus(
+        state=state,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        heartbeat=time.time(),
+        step=0,
+        total_steps=0,
+        error=None,
+        summary={},
+    )
+
+
+def provenance() -> dict[str, Any]:
+    """What a reader needs to repeat a run: code, packages, interpreter, machine."""
+    packages = ("aigym-kernel", "torch", "gymnasium", "numpy", "duckdb")
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=settings.CHECKOUT, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+@contextmanager
+def recording(store: Store, run_id: str, *, total_steps: int) -> Iterator[tuple[Writer, Callable[..., None]]]:
+    """A writer and a ``report(step, summary={}, state="running")`` for the block; the run ends as
+    ``done``, as ``failed`` with the reason, or in the state last reported if that was final."""
+    status = replace(status_now("running"), total_steps=total_steps)
+    store.write_status(run_id, status)
+    written = time.monotonic()
+
+    def report(step: int, summary: Mapping[str, Any] | None = None, state: str = "running") -> None:
+        nonlocal status, written
+        status = replace(
+            status,
+            step=step,
+            state=state,
+            heartbeat=time.time(),
+            summary={**status.summary, **(summary or {})},
+        )
+        if time.monotonic() - written >= STATUS_EVERY_S:
+            store.write_status(run_id, status)
+            written = time.monotonic()
+
+    try:
+        with store.writer(run_id) as writer:
+            yield writer, report
+        state = status.state if status.state in FINAL else "done"
+        store.write_status(run_id, replace(status, state=state, heartbeat=time.time()))
+    except BaseException as problem:
+        reason = "interrupted" if isinstance(problem, KeyboardInterrupt) else _reason(problem)
+        state = "stopped" if isinstance(problem, KeyboardInterrupt) else "failed"
+        store.write_status(run_id, replace(status, state=state, error=reason, heartbeat=time.time()))
+        raise
+
+
+def _reason(problem: BaseException) -> str:
+    return f"{type(problem).__name__}: {problem}"
+
+
+# --- the background process -----------------------------------------------------------------------
+
+
+def work(folder: str | Path) -> None:
+    """Carry out the training that ``folder/run.json`` asks for. The body of a background process."""
+    path = Path(folder)
+    store = Store(path.parent.parent)
+    record = store.run(path.name)
+    (path / "artifacts").mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: (path / "stop").touch())
+    total = int(record.config[record.config["algo"]]["total_timesteps"])
+    try:
+        with recording(store, record.run_id, total_steps=total) as (writer, report):
+            _train_and_record(path, record, writer, report)
+    except Exception as problem:
+        traceback.print_exc()
+        sys.exit(0 if isinstance(problem, AigymError) else 1)
+
+
+def _train_and_record(path: Path, record: RunRecord, writer: Writer, report: Callable[..., None]) -> None:
+    from aigym_kernel.train import ALGORITHMS, evaluate
+
+    algo, env_kwargs = record.config["algo"], record.config["env_kwargs"]
+    pickled = path / "artifacts" / "make_env.pkl"
+    env: EnvSource = record.config["env"]
+    if pickled.is_file():
+        import cloudpickle
+
+        env = cloudpickle.loads(pickled.read_bytes())
+    algorithm = ALGORITHMS[algo]
+    config = algorithm.config(**record.config[algo])
+    seed = config.seed + 10_000
+
+    def evaluated(policy: Any) -> float:
+        played = evaluate(policy, env, episodes=20, seed=seed, env_kwargs=env_kwargs)
+        return sum(t.total_reward for t in played) / len(played)
+
+    started = time.perf_counter()
+    trained = 0.0
+    update: Update | None = None
+    state = "done"
+    for update in algorithm.train(env, config, env_kwargs=env_kwargs):
+        if update.step == 0:
+            report(0, {"eval_return_mean_before": evaluated(update.policy)})
+            started = time.perf_counter()
+            continue
+        trained = time.perf_counter() - started
+        for trajectory in update.trajectories:
+            writer.trajectory(replace(trajectory, run_id=record.run_id))
+        writer.metrics(update.step, update.metrics)
+        report(update.step)
+        if (path / "stop").exists():
+            state = "stopped"
+            break
+    if update is None:
+        return
+    update.policy.save(path / "artifacts" / "policy.safetensors")
+    after = evaluated(update.policy)
+    summary = {
+        "return_mean": update.metrics.get("return_mean"),
+        "eval_return_mean": after,
+        "steps_per_second": round(update.step / trained, 1) if trained else None,
+        "train_s": round(trained, 2),
+    }
+    report(update.step, summary, state)

@@ -1,0 +1,96 @@
+"""The public face: exports, what an import costs, and that all lists of packages agree."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import aigym_kernel
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def lock() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def test_all_equals_what_is_exported() -> None:
+    assert set(aigym_kernel.__all__) == {*aigym_kernel._HOME, "__version__"}
+    assert sorted(aigym_kernel._HOME) == list(aigym_kernel._HOME)
+    for name in aigym_kernel.__all__:
+        assert getattr(aigym_kernel, name) is not None
+    tree = ast.parse((ROOT / "aigym_kernel" / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "typing"
+        for alias in node.names
+    } - {"magics"}
+    assert typed == set(aigym_kernel._HOME)
+
+
+def test_functions_win_over_modules_of_the_same_name() -> None:
+    import aigym_kernel.judge
+    import aigym_kernel.tasks
+    import aigym_kernel.train
+
+    for name in ("doctor", "judge", "tasks", "train"):
+        assert callable(getattr(aigym_kernel, name)), name
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = aigym_kernel.trian
+
+
+def test_import_stays_light() -> None:
+    code = "import sys; before = set(sys.modules); import aigym_kernel; print(*set(sys.modules) - before)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "docker", "IPython", "plotly", "numpy", "pandas", "gymnasium", "duckdb", "anywidget"}
+    assert not heavy & {name.split(".")[0] for name in loaded.stdout.split()}
+
+
+def test_version_is_the_installed_one() -> None:
+    assert importlib.metadata.version("aigym-kernel") == aigym_kernel.__version__ == PROJECT["version"]
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]],
+)
+def test_the_lock_satisfies_the_project(requirement: str) -> None:
+    wanted = Requirement(requirement)
+    pinned = lock()[canonicalize_name(wanted.name)]
+    assert wanted.specifier.contains(pinned, prereleases=True), f"{requirement} but locked {pinned}"
+
+
+def test_the_lock_pins_what_was_tested() -> None:
+    """Only versions that are installed here may stand in the lock."""
+    for name, version in lock().items():
+        installed = importlib.metadata.version(name).split("+")[0]
+        assert installed == version, f"{name}: locked {version}, installed {installed}"
+
+
+def test_conda_uses_the_same_lock() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, pip = environment["dependencies"]
+    assert f"python{PROJECT['requires-python']}" in conda
+    assert pip["pip"] == ["-c requirements.lock", "-e .[test]"]
+
+
+def test_every_dependency_has_its_reason() -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]:
+        assert f"`{Requirement(requirement).name}`" in text, requirement
