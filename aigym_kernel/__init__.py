@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from aigym_kernel.store import Store, sql
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
-    from aigym_kernel.train import PPOConfig, evaluate, ppo
+    from aigym_kernel.train import evaluate
+    from aigym_kernel.train.ppo import PPOConfig, ppo
     from aigym_kernel.trajectories import Mark, Score, Step, Trajectory, Update
-    from aigym_kernel.widgets import board, explore
+    from aigym_kernel.widgets.board import board
+    from aigym_kernel.widgets.explorer import explore
 
 __version__ = "0.1.0"
 
@@ -136,3 +138,16 @@ def load_ipython_extension(shell: "Any") -> None:
     from aigym_kernel import magics
 
     magics.register(shell)
+
+
+def _meet_ipython() -> None:
+    """In a notebook or IPython: show runs as boards. Elsewhere nothing, and IPython is not imported."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython and hasattr(ipython, "get_ipython") else None
+    if shell is not None:
+        from aigym_kernel.magics import show_runs_as_boards
+
+        show_runs_as_boards(shell)
+
+
+_meet_ipython()

@@ -110,7 +110,7 @@ def judge(task_id: str, file: Path, sandbox: str | None, json_: bool) -> None:
 
 @main.command("exec")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--language", default="python", show_default=True, help="python or bash.")
+@click.option("--language", default="python", show_default=True, type=click.Choice(["python", "bash"]))
 @click.option("--sandbox", help="bwrap or docker.")
 @click.option("--wall-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of wall time.")
 @click.option("--cpu-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of CPU time.")
@@ -119,7 +119,7 @@ def judge(task_id: str, file: Path, sandbox: str | None, json_: bool) -> None:
 @click.option("--disk-mb", type=click.IntRange(min=1), help="MiB that may be written.")
 @click.option("--output-kb", type=click.IntRange(min=1), help="KiB per output stream.")
 @as_json
-def execute(file: Path, language: str, sandbox: str | None, json_: bool, **limits: Any) -> None:
+def execute(file: Path, language: Any, sandbox: str | None, json_: bool, **limits: Any) -> None:
     """Run FILE in a sandbox; standard input is passed on unless it is a terminal."""
     from aigym_kernel.sandboxes import Limits, execute, open_sandbox
 

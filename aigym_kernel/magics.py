@@ -13,6 +13,11 @@ from aigym_kernel.errors import AigymError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from aigym_kernel.runs import Run
+
+_watched: dict[str, Run] = {}
+"""Runs that are shown as boards and have not ended, by id."""
+
 
 def solution(line: str, cell: str) -> Any:
     """Judge the cell's text as a solution of the task named on the line."""
@@ -36,5 +41,28 @@ def aigym(line: str, cell: str | None = None) -> Any:
 
 def register(shell: InteractiveShell) -> None:
     """Add the magics to an IPython shell."""
-    shell.register_magic_function(solution, "cell")
-    shell.register_magic_function(aigym, "line_cell")
+    shell.register_magic_function(solution, "cell")  # type: ignore[arg-type]
+    shell.register_magic_function(aigym, "line_cell")  # type: ignore[arg-type]
+
+
+def show_runs_as_boards(shell: InteractiveShell) -> None:
+    """Let a shell display each Run as a live board. Loads nothing until a Run is displayed."""
+    formatter = shell.display_formatter.ipython_display_formatter  # type: ignore[union-attr]
+    formatter.for_type_by_name("aigym_kernel.runs", "Run", _show)
+    shell.events.register("post_run_cell", _refresh_ended)
+
+
+def _show(run: Run) -> None:
+    from aigym_kernel.widgets.board import show
+
+    show(run)
+    _watched[run.id] = run
+
+
+def _refresh_ended(*_: object) -> None:
+    """After a cell: what was shown of runs that have ended meanwhile becomes their final state."""
+    for run in [run for run in _watched.values() if run.finished]:
+        from aigym_kernel.widgets.board import refresh
+
+        del _watched[run.id]
+        refresh(run)

@@ -22,7 +22,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from aigym_kernel import report
 from aigym_kernel.errors import NotebookError, UnknownName
-from aigym_kernel.runs import Run, new_run, recording
+from aigym_kernel.recording import new_run, recording
+from aigym_kernel.runs import Run
 from aigym_kernel.store import Store
 
 
@@ -51,7 +52,7 @@ def run_notebook(
     artifacts = run.folder / "artifacts"
     artifacts.mkdir(exist_ok=True)
     executed = artifacts / source.name
-    cells = len(nbformat.read(source, as_version=4).cells)
+    cells = len(nbformat.read(source, as_version=4).cells)  # type: ignore[no-untyped-call]
     with recording(store, record.run_id, total_steps=cells) as (_writer, tell):
         try:
             with _environment(AIGYM_DATA=str(store.folder), AIGYM_PARENT_RUN=record.run_id):

@@ -31,9 +31,9 @@ def write_html(notebook: Path, page: Path) -> None:
     """Write the page. It is complete or absent: written beside its place and moved there."""
     from nbconvert import HTMLExporter
 
-    nb = nbformat.read(notebook, as_version=4)
+    nb = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     figures = _prepare(nb)
-    exporter = HTMLExporter(config=Config({"HTMLExporter": {"theme": "light"}}), raw_template=TEMPLATE)
+    exporter = HTMLExporter(config=Config({"HTMLExporter": {"theme": "light"}}), raw_template=TEMPLATE)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(nb, resources={"metadata": {"name": notebook.stem}})
     if figures:
         from plotly.offline import get_plotlyjs

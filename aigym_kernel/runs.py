@@ -12,42 +12,24 @@ and a file named ``stop`` asks it to end after the current update. What it recor
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
-import re
 import secrets
-import signal
-import socket
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 
-from aigym_kernel import rendering, settings
-from aigym_kernel.envs import env_id, make
+from aigym_kernel import rendering
+from aigym_kernel.envs import EnvSource, env_id, make
 from aigym_kernel.errors import AigymError, RunError, UnknownName
+from aigym_kernel.recording import FINAL, new_run, recording
 from aigym_kernel.rollouts import Agent, agent_name, describe, play
-from aigym_kernel.store import Store
-from aigym_kernel.store.records import RunRecord, RunStatus
-from aigym_kernel.trajectories import Trajectory, Update
-
-if TYPE_CHECKING:
-    from aigym_kernel.store import Writer
-
-FINAL = ("done", "failed", "stopped", "killed")
-EnvSource = str | Callable[[], gymnasium.Env[Any, Any]]
-STATUS_EVERY_S = 0.5
-
-
-# --- starting and watching ------------------------------------------------------------------------
+from aigym_kernel.store import RunRecord, RunStatus, Store, Writer
+from aigym_kernel.trajectories import Trajectory
 
 
 @dataclass(frozen=True)
@@ -203,29 +185,34 @@ def train(
         },
     )
     folder = store.run_folder(record.run_id)
-    store.write_status(record.run_id, replace(status_now("queued"), total_steps=config.total_timesteps))
     if not isinstance(env, str):
         import cloudpickle
 
         (folder / "artifacts").mkdir(exist_ok=True)
         (folder / "artifacts" / "make_env.pkl").write_bytes(cloudpickle.dumps(env))
-    _spawn(folder)
+    process = _spawn(folder)
+    status = RunStatus(state="queued", pid=process.pid, total_steps=config.total_timesteps)
+    store.write_status(record.run_id, status)
+    assert process.stdin is not None
+    process.stdin.close()
     return Run(record.run_id, store)
 
 
-def _spawn(folder: Path) -> None:
-    """Start `work` on ``folder`` in a session of its own, so that Ctrl-C here does not end it."""
-    code = "import sys; from aigym_kernel.runs import work; work(sys.argv[1])"
+def _spawn(folder: Path) -> subprocess.Popen[bytes]:
+    """Start `worker.work` in a session of its own, so that Ctrl-C here does not end it. It begins when
+    its standard input is closed."""
+    code = "import sys; from aigym_kernel.worker import work; work(sys.argv[1])"
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(folder)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
-    _children.append(process)
     _children[:] = [child for child in _children if child.poll() is None]
+    _children.append(process)
+    return process
 
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -282,166 +269,3 @@ def _record(agent: Agent, env: gymnasium.Env[Any, Any], seed: int, writer: Write
             trajectory: Trajectory = end.value
             writer.trajectory(trajectory)
             return trajectory
-
-
-# --- records --------------------------------------------------------------------------------------
-
-
-def new_run(store: Store, *, kind: str, name: str, config: Mapping[str, Any]) -> RunRecord:
-    """Write the record of a new run, with its provenance, and return it."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{slug}-{secrets.token_hex(2)}"
-    record = RunRecord(
-        run_id=run_id,
-        kind=kind,
-        name=name,
-        config=dict(config),
-        provenance=provenance(),
-        parent=os.environ.get("AIGYM_PARENT_RUN"),
-        created_at=time.time(),
-    )
-    store.create()
-    store.add_run(record)
-    return record
-
-
-def status_now(state: str) -> RunStatus:
-    """A status of this process, now."""
-    return RunStatus(
-        state=state,
-        pid=os.getpid(),
-        host=socket.gethostname(),
-        heartbeat=time.time(),
-        step=0,
-        total_steps=0,
-        error=None,
-        summary={},
-    )
-
-
-def provenance() -> dict[str, Any]:
-    """What a reader needs to repeat a run: code, packages, interpreter, machine."""
-    packages = ("aigym-kernel", "torch", "gymnasium", "numpy", "duckdb")
-    return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "host": socket.gethostname(),
-        "cpus": os.cpu_count(),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        answer = subprocess.run(
-            ["git", *arguments], cwd=settings.CHECKOUT, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
-
-
-@contextmanager
-def recording(store: Store, run_id: str, *, total_steps: int) -> Iterator[tuple[Writer, Callable[..., None]]]:
-    """A writer and a ``report(step, summary={}, state="running")`` for the block; the run ends as
-    ``done``, as ``failed`` with the reason, or in the state last reported if that was final."""
-    status = replace(status_now("running"), total_steps=total_steps)
-    store.write_status(run_id, status)
-    written = time.monotonic()
-
-    def report(step: int, summary: Mapping[str, Any] | None = None, state: str = "running") -> None:
-        nonlocal status, written
-        status = replace(
-            status,
-            step=step,
-            state=state,
-            heartbeat=time.time(),
-            summary={**status.summary, **(summary or {})},
-        )
-        if time.monotonic() - written >= STATUS_EVERY_S:
-            store.write_status(run_id, status)
-            written = time.monotonic()
-
-    try:
-        with store.writer(run_id) as writer:
-            yield writer, report
-        state = status.state if status.state in FINAL else "done"
-        store.write_status(run_id, replace(status, state=state, heartbeat=time.time()))
-    except BaseException as problem:
-        reason = "interrupted" if isinstance(problem, KeyboardInterrupt) else _reason(problem)
-        state = "stopped" if isinstance(problem, KeyboardInterrupt) else "failed"
-        store.write_status(run_id, replace(status, state=state, error=reason, heartbeat=time.time()))
-        raise
-
-
-def _reason(problem: BaseException) -> str:
-    return f"{type(problem).__name__}: {problem}"
-
-
-# --- the background process -----------------------------------------------------------------------
-
-
-def work(folder: str | Path) -> None:
-    """Carry out the training that ``folder/run.json`` asks for. The body of a background process."""
-    path = Path(folder)
-    store = Store(path.parent.parent)
-    record = store.run(path.name)
-    (path / "artifacts").mkdir(exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: (path / "stop").touch())
-    total = int(record.config[record.config["algo"]]["total_timesteps"])
-    try:
-        with recording(store, record.run_id, total_steps=total) as (writer, report):
-            _train_and_record(path, record, writer, report)
-    except Exception as problem:
-        traceback.print_exc()
-        sys.exit(0 if isinstance(problem, AigymError) else 1)
-
-
-def _train_and_record(path: Path, record: RunRecord, writer: Writer, report: Callable[..., None]) -> None:
-    from aigym_kernel.train import ALGORITHMS, evaluate
-
-    algo, env_kwargs = record.config["algo"], record.config["env_kwargs"]
-    pickled = path / "artifacts" / "make_env.pkl"
-    env: EnvSource = record.config["env"]
-    if pickled.is_file():
-        import cloudpickle
-
-        env = cloudpickle.loads(pickled.read_bytes())
-    algorithm = ALGORITHMS[algo]
-    config = algorithm.config(**record.config[algo])
-    seed = config.seed + 10_000
-
-    def evaluated(policy: Any) -> float:
-        played = evaluate(policy, env, episodes=20, seed=seed, env_kwargs=env_kwargs)
-        return sum(t.total_reward for t in played) / len(played)
-
-    started = time.perf_counter()
-    trained = 0.0
-    update: Update | None = None
-    state = "done"
-    for update in algorithm.train(env, config, env_kwargs=env_kwargs):
-        if update.step == 0:
-            report(0, {"eval_return_mean_before": evaluated(update.policy)})
-            started = time.perf_counter()
-            continue
-        trained = time.perf_counter() - started
-        for trajectory in update.trajectories:
-            writer.trajectory(replace(trajectory, run_id=record.run_id))
-        writer.metrics(update.step, update.metrics)
-        report(update.step)
-        if (path / "stop").exists():
-            state = "stopped"
-            break
-    if update is None:
-        return
-    update.policy.save(path / "artifacts" / "policy.safetensors")
-    after = evaluated(update.policy)
-    summary = {
-        "return_mean": update.metrics.get("return_mean"),
-        "eval_return_mean": after,
-        "steps_per_second": round(update.step / trained, 1) if trained else None,
-        "train_s": round(trained, 2),
-    }
-    report(update.step, summary, state)

@@ -18,17 +18,14 @@ Not here: judging (`aigym_kernel.judge`), playing (`aigym_kernel.envs.task_env`)
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-import yaml
-from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StrictBool
 
-from aigym_kernel import rendering, settings
+from aigym_kernel import documents, rendering, settings
 from aigym_kernel.errors import TaskError, UnknownName
 
 if TYPE_CHECKING:
@@ -205,6 +202,26 @@ class Task:
 
     __pydantic_config__ = _FORBID
 
+    def to_dict(self) -> dict[str, Any]:
+        """What a solver may know, as plain values for JSON."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "kind": self.kind,
+            "difficulty": self.difficulty,
+            "language": self.language,
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "tools": list(self.tools),
+            "max_steps": self.max_steps,
+            "limits": dataclasses.asdict(self.limits),
+            "files": sorted(self.files),
+            "criteria": [
+                {"name": c.name, "check": c.check.type, "weight": c.weight, "required": c.required}
+                for c in self.rubric.criteria
+            ],
+        }
+
     def _repr_html_(self) -> str:
         rows = [
             [c.name, c.check.type, f"{c.weight:g}", "yes" if c.required else ""] for c in self.rubric.criteria
@@ -265,25 +282,34 @@ def tasks_table() -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=columns)
 
 
-_FROM_FOLDER = ("folder", "files", "hidden", "reference", "cases")
+_SCHEMA = documents.Schema(
+    tags={
+        "function": FunctionCheck,
+        "stdin_stdout": OutputCheck,
+        "metric": MetricCheck,
+        "program": ProgramCheck,
+    },
+    keyed={"limits": Limits, "rubric": Rubric, "criteria": Criterion},
+    computed=("folder", "files", "hidden", "reference", "cases"),
+)
 
 
 def _read_task(folder: Path) -> Task:
     source = folder / "task.yaml"
-    data = _read_yaml(source)
+    data = documents.read(source)
     if not isinstance(data, dict):
-        raise TaskError(f"{source}: expected keys such as id, title and prompt, got {_shown(data)}")
-    keys = _keys(Task)
-    strange = [_unknown_key("", k, keys) for k in data if k in _FROM_FOLDER]
-    given = {str(k): v for k, v in data.items() if k not in _FROM_FOLDER}
+        raise TaskError(f"{source}: expected keys such as id, title and prompt, got {documents.shown(data)}")
+    keys = _SCHEMA.keys(Task)
+    strange = [documents.unknown_key("", k, keys) for k in data if k in _SCHEMA.computed]
+    given = {str(k): v for k, v in data.items() if k not in _SCHEMA.computed}
     folders = {
         "folder": folder,
         "files": _read_folder(folder / "files"),
         "hidden": _read_folder(folder / "hidden"),
     }
-    task = cast(Task, _validate(Task, given | folders, source, strange))
+    task = cast(Task, _SCHEMA.validate(Task, given | folders, source, strange))
     if problems := _contradictions(task):
-        raise TaskError(_message(source, problems))
+        raise TaskError(documents.message(source, problems))
     cases = {
         c.check.cases: _read_cases(c.check, folder)
         for c in task.rubric.criteria
@@ -331,7 +357,7 @@ def _missing_file(where: str, name: str, task: Task) -> str:
     if not name.startswith("hidden/"):
         return f"{where}: {name!r} must lie in hidden/, where no solver sees it"
     known = sorted(f"hidden/{n}" for n in task.hidden)
-    return f"{where}: there is no file {name!r}; {_suggest(name, known)}"
+    return f"{where}: there is no file {name!r}; {documents.suggest(name, known)}"
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -351,19 +377,19 @@ def _read_reference(task: Task) -> tuple[str, ...]:
     source = folder / "actions.yaml"
     if not source.is_file():
         return ()
-    actions = _read_yaml(source)
+    actions = documents.read(source)
     if not isinstance(actions, list) or not all(isinstance(a, str) for a in actions):
-        raise TaskError(f"{source}: expected a list of action texts, got {_shown(actions)}")
+        raise TaskError(f"{source}: expected a list of action texts, got {documents.shown(actions)}")
     return tuple(actions)
 
 
 def _read_cases(check: FunctionCheck | OutputCheck, folder: Path) -> Any:
     source = folder / check.cases
-    data = _read_yaml(source)
+    data = documents.read(source)
     if not isinstance(data, list) or not data:
-        raise TaskError(f"{source}: expected a list of cases, got {_shown(data)}")
+        raise TaskError(f"{source}: expected a list of cases, got {documents.shown(data)}")
     case_type = FunctionCase if isinstance(check, FunctionCheck) else OutputCase
-    cases = cast(list[Any], _validate(tuple[case_type, ...], data, source))  # type: ignore[valid-type]
+    cases = cast(list[Any], _SCHEMA.validate(tuple[case_type, ...], data, source))  # type: ignore[valid-type]
     if isinstance(check, FunctionCheck):
         for i, raw in enumerate(data):
             if ("expected" in raw) == ("raises" in raw):
@@ -385,108 +411,4 @@ def _not_plain(value: object) -> str:
     if isinstance(value, list):
         return next(filter(None, map(_not_plain, value)), "")
     plain = value is None or isinstance(value, bool | int | float | str)
-    return "" if plain else f"{_shown(value)} ({type(value).__name__})"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, where the standard loader keeps the last silently, and says
-    where a value is that looks like a date or a number and is none."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    None, None, f"the key {key.value!r} is given twice", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError as e:
-            raise yaml.MarkedYAMLError(None, None, str(e), node.start_mark) from None
-
-
-def _read_yaml(source: Path) -> Any:
-    try:
-        text = source.read_text(encoding="utf-8")
-        return json.loads(text) if source.suffix == ".json" else yaml.load(text, _Loader)
-    except UnicodeDecodeError as e:
-        raise TaskError(f"{source}: is not UTF-8 text (byte {e.start})") from None
-    except json.JSONDecodeError as e:
-        raise TaskError(f"{source}: line {e.lineno}, column {e.colno}: {e.msg}") from None
-    except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise TaskError(f"{source}: {place}{e.problem or e.context}") from None
-    except yaml.YAMLError as e:
-        raise TaskError(f"{source}: {e}") from None
-
-
-def _validate(wanted: Any, data: Any, source: Path, problems: list[str] | None = None) -> Any:
-    """``data`` as ``wanted``, a dataclass or a tuple of one; every problem in one TaskError."""
-    problems = list(problems or ())
-    root = get_args(wanted)[0] if get_args(wanted) else wanted
-    try:
-        checked = TypeAdapter(wanted).validate_python(data)
-    except ValidationError as e:
-        problems += [_problem(dict(error), root) for error in e.errors()]
-    if problems:
-        raise TaskError(_message(source, problems))
-    return checked
-
-
-def _message(source: Path, problems: list[str]) -> str:
-    if len(problems) == 1:
-        return f"{source}: {problems[0]}"
-    return "\n  ".join([f"{source}: {len(problems)} problems", *problems])
-
-
-_CHECKS: dict[str, type] = {
-    "function": FunctionCheck, "stdin_stdout": OutputCheck, "metric": MetricCheck, "program": ProgramCheck,
-}  # fmt: skip
-_KEYED: dict[str, type] = {"limits": Limits, "rubric": Rubric, "criteria": Criterion} | _CHECKS
-
-
-def _problem(error: dict[str, Any], root: type) -> str:
-    """One line for one of pydantic's errors in ``root``: key, value, what is allowed."""
-    loc, kind, ctx = error["loc"], error["type"], error.get("ctx", {})
-    path = ""
-    for i, part in enumerate(loc):
-        if i and loc[i - 1] == "check" and part in _CHECKS:
-            continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    value = _shown(error["input"])
-    if kind == "unexpected_keyword_argument":
-        named = [p for p in loc[:-1] if isinstance(p, str)]
-        wanted = _KEYED[named[-1]] if named else root
-        return _unknown_key(path, loc[-1], _keys(wanted))
-    if kind in ("missing", "union_tag_not_found"):
-        tail = "" if kind == "missing" else f".type: is missing; use one of {', '.join(_CHECKS)}"
-        return f"{path}{tail}" if tail else f"{path}: is missing"
-    if kind == "union_tag_invalid":
-        return f"{path}.type: {ctx['tag']!r} is not allowed; {_suggest(ctx['tag'], list(_CHECKS))}"
-    if kind == "literal_error":
-        allowed = [a.strip("'") for a in ctx["expected"].replace(" or ", ", ").split(", ")]
-        return f"{path}: {value} is not allowed; {_suggest(str(error['input']), allowed)}"
-    return f"{path}: {value}: {error['msg'].replace('Input should', 'it should')}"
-
-
-def _keys(wanted: type) -> list[str]:
-    return [f.name for f in dataclasses.fields(wanted) if f.name not in _FROM_FOLDER]
-
-
-def _unknown_key(path: str, key: object, known: list[str]) -> str:
-    return f"{path or key}: no such key; {_suggest(str(key), known)}"
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)
-    listed = f"use one of {', '.join(known)}" if known else "there are none"
-    return (f"Did you mean {' or '.join(map(repr, near))}? " if near else "") + listed
-
-
-def _shown(value: object) -> str:
-    return rendering.short(repr(value), 60)
+    return "" if plain else f"{documents.shown(value)} ({type(value).__name__})"

@@ -12,12 +12,12 @@ import aigym_kernel
 PACKAGE = Path(aigym_kernel.__file__).parent
 
 LAYERS = [
-    {"errors", "rendering", "settings", "trajectories"},
+    {"documents", "errors", "rendering", "settings", "trajectories"},
     {"rollouts", "store", "tasks"},
     {"sandboxes"},
     {"judge", "tools"},
     {"agents", "envs", "train"},
-    {"doctor", "notebooks", "report", "runs"},
+    {"doctor", "notebooks", "recording", "report", "runs", "worker"},
     {"cli", "magics", "widgets"},
     {"__init__", "__main__"},
 ]
@@ -25,13 +25,17 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # Within a layer a few look down on a neighbour: what is left is the target, never the source.
 DOWNWARD = {
-    ("rendering", "errors"),
+    ("documents", "errors"),
+    ("documents", "rendering"),
     ("settings", "errors"),
     ("trajectories", "errors"),
     ("trajectories", "rendering"),
     ("judge", "tools"),
     ("train", "envs"),
     ("train", "agents"),
+    ("worker", "recording"),
+    ("runs", "recording"),
+    ("notebooks", "recording"),
     ("notebooks", "runs"),
     ("notebooks", "report"),
     ("__main__", "__init__"),
@@ -102,5 +106,6 @@ def test_inside_the_package_a_module_is_imported_by_its_full_name() -> None:
 
 
 def test_no_file_outgrows_a_reader() -> None:
-    long = {p.name: n for p in FILES if (n := len(p.read_text(encoding="utf-8").splitlines())) > 420}
-    assert not long
+    """Except the sandbox's runner, which enters the box as one file."""
+    sizes = {p.relative_to(PACKAGE).as_posix(): len(p.read_text("utf-8").splitlines()) for p in FILES}
+    assert not {name: n for name, n in sizes.items() if n > 420}.keys() - {"sandboxes/inside.py"}

@@ -11,6 +11,7 @@ the order of calls and end their episodes themselves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -19,6 +20,9 @@ from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.tasks import task_ids
 
 SNAKE = "aigym/Snake-v0"
+
+EnvSource = str | Callable[..., gymnasium.Env[Any, Any]]
+"""An environment's id, or a function that builds one."""
 
 
 def _register(name: str, entry_point: str, **kwargs: Any) -> None:

@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from aigym_kernel.envs import make
+from aigym_kernel.envs import EnvSource, make
 from aigym_kernel.errors import AigymError
 
 AnyEnv = gymnasium.Env[Any, Any]
@@ -56,7 +56,7 @@ class Episodes(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, terminated, truncated, info
 
 
-def make_one(env: str | Callable[..., AnyEnv], env_kwargs: Mapping[str, Any] | None = None) -> AnyEnv:
+def make_one(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> AnyEnv:
     """One environment, from an id or from a function that builds it.
 
     Raises:
@@ -75,7 +75,7 @@ def make_one(env: str | Callable[..., AnyEnv], env_kwargs: Mapping[str, Any] | N
 
 
 def make_vec(
-    env: str | Callable[..., AnyEnv], n: int, seed: int, env_kwargs: Mapping[str, Any] | None = None
+    env: EnvSource, n: int, seed: int, env_kwargs: Mapping[str, Any] | None = None
 ) -> SyncVectorEnv[Any, Any]:
     """``n`` copies of an environment, stepped together.
 

@@ -43,7 +43,7 @@ from aigym_kernel.trajectories import Trajectory
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Page", "RunKind", "RunRecord", "RunState", "RunStatus", "Store", "Writer", "settle"]
+__all__ = ["Page", "RunKind", "RunRecord", "RunState", "RunStatus", "Store", "Writer", "settle", "sql"]
 
 
 class Store:
@@ -202,3 +202,8 @@ class Store:
         path = index.build(self.folder, rebuild=rebuild)
         assert path is not None, "waiting for the lock ends with a generation"
         return path
+
+
+def sql(query: str, parameters: Sequence[Any] | None = None) -> pandas.DataFrame:
+    """`Store.sql` on the store that AIGYM_DATA names."""
+    return Store().sql(query, parameters)

@@ -11,7 +11,7 @@ place to learn from the data: that is the algorithm's file.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,8 @@ import torch
 from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
-from aigym_kernel.envs.vector import AnyEnv, episodes_of
+from aigym_kernel.envs import EnvSource
+from aigym_kernel.envs.vector import episodes_of
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.rollouts import describe
 from aigym_kernel.train.networks import Policy
@@ -69,7 +70,7 @@ class Collector:
     def __init__(
         self,
         envs: SyncVectorEnv[Any, Any],
-        env: str | Callable[..., AnyEnv],
+        env: EnvSource,
         env_kwargs: Mapping[str, Any] | None,
         agent: str,
     ) -> None:

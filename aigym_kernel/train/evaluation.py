@@ -9,11 +9,12 @@ The policy does not learn from it and nothing is stored.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import AnyEnv, make_one
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.rollouts import describe
@@ -26,7 +27,7 @@ MAX_STEPS = 20_000
 
 def evaluate(
     policy: Policy,
-    env: str | Callable[..., AnyEnv],
+    env: EnvSource,
     *,
     episodes: int = 20,
     seed: int = 0,

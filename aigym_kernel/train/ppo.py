@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -34,7 +34,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aigym_kernel import settings
-from aigym_kernel.envs.vector import AnyEnv, make_one, make_vec
+from aigym_kernel.envs import EnvSource
+from aigym_kernel.envs.vector import make_one, make_vec
 from aigym_kernel.errors import TrainingError, UnknownName
 from aigym_kernel.train.collect import Collector, Rollout
 from aigym_kernel.train.networks import Policy, check_spaces, one_thread
@@ -143,7 +144,7 @@ class PPOConfig:
         return cls(**{**PRESETS.get(env_id, {}), **changes})
 
 
-def check(env: str | Callable[..., AnyEnv], env_kwargs: Mapping[str, Any] | None = None) -> None:
+def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> None:
     """Whether PPO can train on an environment: builds one, looks at its spaces, closes it.
 
     Raises:
@@ -160,7 +161,7 @@ def check(env: str | Callable[..., AnyEnv], env_kwargs: Mapping[str, Any] | None
 
 
 def ppo(
-    env: str | Callable[..., AnyEnv],
+    env: EnvSource,
     config: PPOConfig | None = None,
     *,
     env_kwargs: Mapping[str, Any] | None = None,

@@ -1,0 +1,129 @@
+"""The record of a run: where it comes from, how far it is, how it ended.
+
+    record = new_run(store, kind="rollout", name="random Snake", config={...})
+    with recording(store, record.run_id, total_steps=10) as (writer, report):
+        writer.trajectory(...)
+        report(1, {"return_mean": 2.5})
+
+`runs`, `worker` and `notebooks` use it; it starts nothing itself.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+from aigym_kernel import settings
+from aigym_kernel.errors import StoreError
+from aigym_kernel.store import RunKind, RunRecord, RunState, RunStatus, Store, Writer
+
+FINAL: tuple[RunState, ...] = ("done", "failed", "stopped", "killed")
+"""The states that a run does not leave again."""
+
+STATUS_EVERY_S = 0.5
+
+
+def new_run(store: Store, *, kind: RunKind, name: str, config: Mapping[str, Any]) -> RunRecord:
+    """Write the record of a new run, with its provenance, and return it. Its id starts with the time."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    record = RunRecord(
+        run_id=f"{time.strftime('%Y%m%d-%H%M%S')}-{kind}-{slug}-{secrets.token_hex(2)}",
+        kind=kind,
+        name=name,
+        config=dict(config),
+        provenance=provenance(),
+        parent=os.environ.get("AIGYM_PARENT_RUN"),
+    )
+    store.add_run(record)
+    return record
+
+
+@contextmanager
+def recording(store: Store, run_id: str, *, total_steps: int) -> Iterator[tuple[Writer, Report]]:
+    """A writer and a ``report`` for the block.
+
+    Afterwards the run is ``done``, or ``stopped`` if that was reported or Ctrl-C pressed, or ``failed``
+    with the reason, and the exception goes on. Everything written before is kept in every case.
+    """
+    report = Report(store, run_id, RunStatus(state="running", pid=os.getpid(), total_steps=total_steps))
+    try:
+        with store.writer(run_id) as writer:
+            yield writer, report
+    except BaseException as problem:
+        interrupted = isinstance(problem, KeyboardInterrupt)
+        # A full disk may refuse this too; the first problem is the one to hear of.
+        with suppress(StoreError):
+            report.end("stopped" if interrupted else "failed", f"{type(problem).__name__}: {problem}")
+        raise
+    report.end(report.status.state if report.status.state in FINAL else "done", None)
+
+
+class Report:
+    """``report(step, summary)`` keeps the run's status up to date, on disk at most twice a second."""
+
+    def __init__(self, store: Store, run_id: str, status: RunStatus) -> None:
+        self.status = status
+        self._store, self._run_id = store, run_id
+        self._write()
+
+    def __call__(
+        self,
+        step: int,
+        summary: Mapping[str, Any] | None = None,
+        *,
+        state: RunState = "running",
+        total_steps: int | None = None,
+    ) -> None:
+        """``summary`` is added to what was reported before."""
+        self.status = replace(
+            self.status,
+            step=step,
+            total_steps=total_steps or self.status.total_steps,
+            state=state,
+            summary={**self.status.summary, **(summary or {})},
+        )
+        if time.monotonic() - self._written >= STATUS_EVERY_S:
+            self._write()
+
+    def end(self, state: RunState, error: str | None) -> None:
+        """The last word."""
+        self.status = replace(self.status, state=state, error=error)
+        self._write()
+
+    def _write(self) -> None:
+        self._store.write_status(self._run_id, replace(self.status, heartbeat=time.time()))
+        self._written = time.monotonic()
+
+
+def provenance() -> dict[str, Any]:
+    """What a reader needs to repeat a run: code, packages, interpreter, machine."""
+    packages = ("aigym-kernel", "torch", "gymnasium", "numpy", "duckdb")
+    return {
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    if not (settings.CHECKOUT / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=settings.CHECKOUT, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
