@@ -14,6 +14,7 @@ import { badge, clamp, formatDuration, formatNumber, h, holdKeys, lineChart } fr
  * @typedef {{view: Seen, stopping: boolean}} State
  */
 
+const PATIENCE_MS = 5000;
 const ENDED = ["done", "failed", "stopped", "killed"];
 
 /** Progress in [0, 1]; a run that is done has all of it. @param {Pick<Seen, "state" | "step" | "total_steps">} view */
@@ -46,12 +47,17 @@ function render({ model, el }) {
   const bar = h("div", { class: "aigym-progress", role: "progressbar", "aria-label": "training progress", "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
   const count = h("span", { class: "aigym-number" });
   const name = h("strong");
-  const chart = h("figure", { class: "aigym-curve" });
-  const numbers = h("dl", { class: "aigym-metrics" });
+  const curve = h("div");
+  const chart = h("figure", { class: "aigym-curve" },
+    h("figcaption", { class: "aigym-dull" }, "mean return of the last 100 episodes, over steps"), curve);
+  const numbers = h("div", { class: "aigym-metrics" });
   const error = h("pre", { class: "aigym-error", hidden: "" });
+  const note = h("div", { class: "aigym-note", role: "alert", hidden: "" },
+    "No answer from the kernel: it is busy with a cell or not running. Interrupt that cell, or call " +
+    "aigym.load_run(…).stop() elsewhere; the training goes on until then.");
   const root = h("div", { class: "aigym aigym-live", role: "group", "aria-label": "training run" },
     h("div", { class: "aigym-heading" }, name, state, time, stop),
-    h("div", { class: "aigym-bar" }, bar, count), error,
+    h("div", { class: "aigym-bar" }, bar, count), note, error,
     h("div", { class: "aigym-halves" }, chart, numbers));
   holdKeys(root);
   el.append(root);
@@ -68,30 +74,51 @@ function render({ model, el }) {
     bar.setAttribute("aria-valuenow", percent.toFixed(0));
     count.textContent = `${formatNumber(view.step)} / ${formatNumber(view.total_steps)} steps`;
     stop.hidden = ended;
-    stop.disabled = model.get("stopping");
-    stop.textContent = model.get("stopping") ? "Stopping…" : "Stop";
+    if (model.get("stopping")) {
+      stop.disabled = true;
+      stop.textContent = "Stopping…";
+      note.hidden = true;
+    }
     error.textContent = view.error;
     error.hidden = !view.error;
-    chart.replaceChildren(
-      h("figcaption", { class: "aigym-dull" }, "mean return of the last 100 episodes, over steps"),
-      view.curve.length > 1
-        ? lineChart(view.curve, { label: `mean return, last ${formatNumber(view.curve.at(-1)?.[1])}`, width: 460, height: 190 })
-        : h("p", { class: "aigym-dull aigym-empty" }, ended ? "no episode finished" : "waiting for finished episodes"));
     numbers.replaceChildren(
-      ...view.metrics.flatMap(([metric, value]) => [h("dt", {}, metric), h("dd", { class: "aigym-number" }, formatNumber(value))]));
+      ...view.metrics.flatMap(([metric, value]) => [
+        h("span", { class: "aigym-dull" }, metric), h("span", { class: "aigym-number" }, formatNumber(value))]));
+    drawCurve();
     tell();
   }
+  function drawCurve() {
+    const view = model.get("view");
+    const label = `mean return, last ${formatNumber(view.curve.at(-1)?.[1])}`;
+    const width = clamp(curve.clientWidth || 460, 240, 1200);
+    curve.replaceChildren(
+      view.curve.length > 1
+        ? lineChart(view.curve, { label, width, height: 190 })
+        : h("p", { class: "aigym-dull aigym-empty" },
+            ENDED.includes(view.state) ? "no episode finished" : "waiting for finished episodes"));
+  }
+  let patience = 0;
   stop.addEventListener("click", () => {
-    model.set("stopping", true);
-    model.save_changes();
     model.send({ stop: true });
+    stop.textContent = "Stopping…";
+    stop.disabled = true;
+    window.clearTimeout(patience);
+    patience = window.setTimeout(() => { note.hidden = model.get("stopping"); }, PATIENCE_MS);
   });
   model.on("change:view", update);
   model.on("change:stopping", update);
   update();
   const ticking = window.setInterval(() => { if (!ENDED.includes(model.get("view").state)) tell(); }, 1000);
+  let width = 0;
+  const sizes = new ResizeObserver(() => {
+    if (curve.clientWidth !== width) drawCurve();
+    width = curve.clientWidth;
+  });
+  sizes.observe(curve);
   return () => {
+    sizes.disconnect();
     window.clearInterval(ticking);
+    window.clearTimeout(patience);
     model.off("change:view", update);
     model.off("change:stopping", update);
   };

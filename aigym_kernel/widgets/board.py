@@ -22,8 +22,10 @@ import anywidget
 import traitlets
 
 from aigym_kernel.errors import AigymError
-from aigym_kernel.runs import FINAL, Run
+from aigym_kernel.recording import FINAL
+from aigym_kernel.runs import Run
 from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.shown import finite
 
 POLL_S = 0.5
@@ -66,9 +68,14 @@ class Board(anywidget.AnyWidget):
         self._reading = threading.Lock()
         self._display_id = secrets.token_hex(8)
         super().__init__(view=self._look())
+        stay_where_sent(self.comm)
         self.on_msg(self._on_message)
         if self.view["state"] not in FINAL:
             threading.Thread(target=self._follow, name=f"board of {run.id}", daemon=True).start()
+
+    def _send(self, msg: Any, buffers: Any = None) -> None:
+        super()._send(msg, buffers)
+        stay_where_sent(self.comm)
 
     def update(self) -> None:
         """Read the run again now."""
@@ -96,8 +103,10 @@ class Board(anywidget.AnyWidget):
         now = time.time()
         ended = status.state in FINAL
         numbers = {**self._latest, **{k: v for k, v in status.summary.items() if isinstance(v, (int, float))}}
-        speed = self._latest.get("steps_per_second")
-        left = (status.total_steps - status.step) / speed if speed and not ended else None
+        passed = now - self._record.created_at
+        left = (
+            passed * (status.total_steps - status.step) / status.step if status.step and not ended else None
+        )
         return {
             "run_id": self.run.id,
             "name": self._record.name,

@@ -18,7 +18,7 @@ export function clamp(value, low, high) {
 }
 
 /**
- * A number as people read it: at most four significant digits, thousands apart, "–" for nothing.
+ * A number as people read it: three or four significant digits, thousands apart, "–" for nothing.
  * @param {number | null | undefined} value
  */
 export function formatNumber(value) {
@@ -26,7 +26,8 @@ export function formatNumber(value) {
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e15) return value.toLocaleString("en-US").replace("-", "−");
   if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replaceAll("-", "−").replace("e+", "e");
-  const digits = size >= 1000 ? 0 : 4 - Math.max(1, Math.floor(Math.log10(size)) + 1);
+  if (size < 1) return String(Number(value.toPrecision(3))).replace("-", "−");
+  const digits = size >= 1000 ? 0 : 3 - Math.floor(Math.log10(size));
   const text = value.toFixed(clamp(digits, 0, 4));
   const plain = text.includes(".") ? text.replace(/\.?0+$/, "") : Number(text).toLocaleString("en-US");
   return plain.replace("-", "−");

@@ -65,6 +65,8 @@ function requests(model, root, notice, signal) {
         "No answer from the kernel: it is busy or not running. Filters and other trajectories need it; " +
         "what is shown here can still be played. Run this cell again to go on.";
       notice.hidden = false;
+      const shown = model.get("trajectory");
+      if ("id" in shown) model.set("selected", shown.id);
     }, PATIENCE_MS);
   };
 }

@@ -24,6 +24,7 @@ from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError
 from aigym_kernel.store import Store
 from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.shown import finite, shown
 
 PAGE_SIZE = 20
@@ -70,22 +71,29 @@ class Explorer(anywidget.AnyWidget):
     ) -> None:
         self._store = store or Store()
         self._reading = threading.RLock()  # JupyterLab may answer in a subshell's thread while a cell runs
+        self._problems = {"list": "", "trajectory": ""}
         super().__init__(where=dict(where or {}), selected=selected or "")
-        self.refresh()
-        if not self.selected and self.page:
-            self.selected = self.page[0]["trajectory_id"]
         self.observe(self._on_query, list(_QUERY))
         self.observe(self._on_offset, "offset")
         self.observe(self._on_asked, "asked")
         self.observe(self._on_selected, "selected")
         self.on_msg(self._on_message)
-        self._load()
+        if self.selected:
+            self._load()
+        self.refresh()
+        stay_where_sent(self.comm)
+
+    def _send(self, msg: Any, buffers: Any = None) -> None:
+        super()._send(msg, buffers)
+        stay_where_sent(self.comm)
 
     def refresh(self) -> None:
         """Read the store again: the page, its total, and what the filters offer."""
-        with self._problems_shown():
+        with self._problems_shown("list"):
             self.choices = {column: self._offered(column) for column in FILTERS}
             self._turn()
+            if not self.selected and self.page:
+                self.selected = self.page[0]["trajectory_id"]
 
     def to_html(self) -> str:
         """The same as static HTML, under 300 kB: no script, no network."""
@@ -116,7 +124,7 @@ class Explorer(anywidget.AnyWidget):
         return [[str(value), int(count)] for value, count in self._store.values(column)[:MAX_CHOICES]]
 
     def _load(self) -> None:
-        with self._problems_shown():
+        with self._problems_shown("trajectory"):
             try:
                 self.trajectory = shown(self._store.load(self.selected)) if self.selected else {}
             except Exception:
@@ -124,24 +132,25 @@ class Explorer(anywidget.AnyWidget):
                 raise
 
     @contextmanager
-    def _problems_shown(self) -> Iterator[None]:
+    def _problems_shown(self, what: str) -> Iterator[None]:
         """A question from the browser has no cell that an exception could reach: it goes to ``error``."""
         with self._reading:
             try:
                 yield
-                self.error = ""
+                self._problems[what] = ""
             except AigymError as problem:
-                self.error = str(problem)
+                self._problems[what] = str(problem)
             except Exception as problem:
-                self.error = f"{type(problem).__name__}: {problem}"
+                self._problems[what] = f"{type(problem).__name__}: {problem}"
+            self.error = "\n".join(filter(None, self._problems.values()))
 
     def _on_query(self, _change: object) -> None:
-        with self._problems_shown():
+        with self._problems_shown("list"):
             self.offset = 0
             self._turn()
 
     def _on_offset(self, _change: object) -> None:
-        with self._problems_shown():
+        with self._problems_shown("list"):
             self._turn()
 
     def _on_selected(self, _change: object) -> None:

@@ -328,7 +328,7 @@ export function player({ onStep, signal }) {
       const ended = now >= next.shown;
       facts.replaceChildren(
         fact("step", `${now} / ${next.shown}`),
-        ended ? fact("end", next.outcome) : fact("action", next.view === "text" ? "text" : next.actions[now] ?? ""),
+        ...(ended ? [fact("end", next.outcome)] : next.view === "text" ? [] : [fact("action", next.actions[now] ?? "")]),
         fact("reward", ended ? "–" : formatNumber(next.rewards[now])),
         fact("return so far", formatNumber(line.sums[now])));
     };

@@ -170,7 +170,7 @@ def _texts(texts: Sequence[str], notes: list[str], what: str) -> list[str]:
 
 
 def _cut(text: str, limit: int = MAX_TEXT) -> str:
-    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…" if limit > 0 else ""
 
 
 def _marks(trajectory: Trajectory, notes: list[str]) -> list[dict[str, Any]]:

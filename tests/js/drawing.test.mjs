@@ -4,9 +4,9 @@ import { test } from "node:test";
 import * as d from "../../aigym_kernel/widgets/drawing.js";
 
 test("numbers are short and keep their meaning", () => {
-  const shown = [0, 7, -12, 1234567, 0.5, 3.14159, 1234.56, 99.999, -0.25, 1.5e9 + 0.5, 0.00001234].map(d.formatNumber);
+  const shown = [0, 7, -12, 1234567, 0.5, 3.14159, 1234.56, 99.999, -0.25, 0.0046, 1.5e9 + 0.5, 0.00001234].map(d.formatNumber);
   assert.deepEqual(shown, [
-    "0", "7", "−12", "1,234,567", "0.5", "3.142", "1,235", "100", "−0.25", "1.50e9", "1.23e−5",
+    "0", "7", "−12", "1,234,567", "0.5", "3.142", "1,235", "100", "−0.25", "0.0046", "1.50e9", "1.23e−5",
   ]);
   for (const nothing of [null, undefined, NaN, Infinity]) assert.equal(d.formatNumber(nothing), "–");
 });

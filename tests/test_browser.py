@@ -1,0 +1,403 @@
+"""The widgets in a real JupyterLab, in Chromium: one server and one browser for the module.
+
+Skipped by name where there is no Chromium, unless CI=true. Screenshots go to tests/artifacts/.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+ARTIFACTS = Path(__file__).parent / "artifacts"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+WAIT_MS = 60_000
+
+RECORD = '''
+import numpy as np
+import time
+from aigym_kernel.runs import rollout
+from aigym_kernel.store import RunRecord, Store
+from aigym_kernel.trajectories import Mark, Score, Trajectory
+
+def hungry(observation, steps):
+    """Takes the free move that is nearest to the apple."""
+    moves = observation[:21].reshape(3, 7)
+    return int(np.argmax(moves[:, 0] * (1 + moves[:, 3] + 2 * moves[:, 4] + 4 * moves[:, 5])))
+
+rollout(hungry, "aigym/Snake-v0", n=24, seed=1)
+def upright(observation, steps):
+    return int(observation[2] + observation[3] > 0)
+
+rollout(upright, "CartPole-v1", n=3)
+evil = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
+marks = (
+    Mark(name="visible tests", value=1.0, weight=2.0, required=True, feedback="12 of 12 passed"),
+    Mark(name="hidden tests " + evil, value=0.5, feedback=evil + "\\n2 of 4 passed"),
+)
+text = Trajectory(
+    env_id="aigym/two-sum-v0", agent=evil, seed=0,
+    observations=["Write two_sum(numbers, target).\\n" + evil, "Traceback: NameError: name 'seen'", "judged"],
+    actions=["def two_sum(numbers, target):\\n    return seen\\n", "def two_sum(numbers, target):\\n" + evil],
+    rewards=np.array([0.0, 0.75]), terminated=True, truncated=False,
+    score=Score(task_id="two-sum", total=0.75, passed=False, marks=marks, wall_s=0.4),
+)
+store = Store()
+store.add_run(RunRecord(run_id=f"hostile-{time.time_ns()}", kind="rollout", name="hostile text"))
+with store.writer(store.run_ids()[-1]) as writer:
+    writer.trajectory(text)
+'''
+
+
+@dataclass
+class Lab:
+    """A running JupyterLab and a browser page that looks at it."""
+
+    url: str
+    token: str
+    folder: Path
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def open(self, name: str, *cells: str, width: int = 1280) -> None:
+        """Write a notebook, open it alone and run all of it."""
+        self.write(name, *cells)
+        self.look(name, width=width)
+        # Without waiting for the promise, which settles when the last cell has run.
+        self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+    def write(self, name: str, *cells: str) -> None:
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        nbformat.write(notebook, self.folder / name)
+
+    def look(self, name: str, *, width: int = 1280) -> None:
+        """Open a notebook that exists, with the side bar closed."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.goto(f"{self.url}/lab/tree/{name}?reset&token={self.token}")
+        self.page.wait_for_function(
+            "window.jupyterapp?.shell?.currentWidget?.context?.isReady"
+            " && window.jupyterapp.shell.currentWidget.content?.model?.cells?.length > 0",
+            timeout=WAIT_MS,
+        )
+        self.page.evaluate("window.jupyterapp.shell.collapseLeft()")
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
+
+    def wait(self, selector: str) -> Any:
+        """The element, once it is visible; fails at once with the message when a cell raised."""
+        errors = [f"[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("stderr", "error")]
+        found = self.page.wait_for_selector(", ".join([selector, *errors]))
+        kind = found.get_attribute("data-mime-type") or ""
+        assert not kind.startswith("application/vnd.jupyter"), found.inner_text()
+        return found
+
+    def text(self, selector: str) -> str:
+        return str(self.page.locator(selector).first.inner_text())
+
+    def expect(self, condition: str) -> None:
+        """Waits until a JavaScript expression holds."""
+        self.page.wait_for_function(condition)
+
+    def cells(self) -> int:
+        """How many cells the open notebook has."""
+        return int(self.page.evaluate("window.jupyterapp.shell.currentWidget.content.model.cells.length"))
+
+    def save(self) -> None:
+        self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+
+    def theme(self, name: str) -> None:
+        self.page.evaluate(
+            f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: {name!r}}})"
+        )
+        light = "false" if "Dark" in name else "true"
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+
+    def shot(self, name: str, selector: str) -> None:
+        """A picture of one widget, for people to look at."""
+        ARTIFACTS.mkdir(exist_ok=True)
+        self.page.set_viewport_size({"width": self.page.viewport_size["width"], "height": 1500})
+        self.page.wait_for_timeout(400)
+        self.page.locator(selector).first.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Path]]:
+    home = tmp_path_factory.mktemp("lab")
+    folder = home / "notebooks"
+    folder.mkdir()
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8"
+    )
+    names = {"AIGYM_DATA": "store", "IPYTHONDIR": "ipython", "JUPYTERLAB_SETTINGS_DIR": "settings"}
+    names |= {f"JUPYTER_{kind}_DIR": kind.lower() for kind in ("CONFIG", "DATA", "RUNTIME")}
+    names |= {"JUPYTERLAB_WORKSPACES_DIR": "workspaces", "HOME": "home"}
+    environment = {**os.environ, **{name: str(home / path) for name, path in names.items()}}
+    port, token = _free_port(), secrets.token_hex(16)
+    arguments = [
+        *("--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"),
+        *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"),
+        *("--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"),
+    ]
+    with (home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *arguments],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _await(url, token, process, home / "server.log")
+        yield url, token, folder
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _await(url: str, token: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("no chromium on PATH: the browser tests must run in CI")
+        pytest.skip("no chromium on PATH: the widgets were not looked at in a browser")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def lab(server: tuple[str, str, Path], browser: Any) -> Iterator[Lab]:
+    """JupyterLab in a fresh page. Fails when a request left this machine or a widget raised."""
+    url, token, folder = server
+    page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    opened = Lab(url, token, folder, page)
+    page.on("request", lambda request: opened.requests.append(request.url))
+    page.on("pageerror", lambda error: opened.problems.append(str(error)))
+    page.on("console", lambda m: opened.problems.append(m.text) if m.type == "error" else None)
+    yield opened
+    page.close()
+    host = url.removeprefix("http://")
+    allowed = (f"http://{host}/", f"ws://{host}/", "data:", "blob:")
+    assert [u for u in opened.requests if not u.startswith(allowed)] == []
+    assert opened.problems == []
+
+
+EXPLORE = "from aigym_kernel.widgets import explore\nexplorer = explore()\nexplorer"
+ROW = ".aigym-explorer tbody tr"
+STEP = "document.querySelector('.aigym-explorer input[type=range]').value"
+
+
+def chosen(lab: Lab) -> str:
+    """The id of the row that is selected in the list."""
+    return str(lab.page.locator(f"{ROW}[aria-selected=true]").get_attribute("data-id"))
+
+
+def answered(lab: Lab) -> None:
+    """Waits until Python has answered what the explorer asked."""
+    lab.expect("!document.querySelector('.aigym-explorer').hasAttribute('aria-busy')")
+
+
+def open_explorer(lab: Lab, name: str) -> None:
+    lab.open(name, RECORD, EXPLORE)
+    lab.wait(ROW)
+    lab.expect("document.querySelector('.aigym-player input[type=range]') !== null")
+
+
+def test_recorded_text_runs_no_script_and_shows_as_it_is(lab: Lab) -> None:
+    open_explorer(lab, "hostile.ipynb")
+    assert "<img src=x onerror='window.pwned=1'>" in lab.text(".aigym-exchange")
+    assert "hidden tests <img" in lab.text(".aigym-marks")
+    assert lab.page.evaluate("window.pwned") is None
+    assert lab.page.locator(".aigym-explorer img, .aigym-explorer script").count() == 0
+    lab.shot("explorer-text-light-1280", ".aigym-explorer")
+
+
+def test_mouse_and_keys_move_the_widget_and_leave_the_notebook_alone(lab: Lab) -> None:
+    open_explorer(lab, "keys.ipynb")
+    cells = lab.cells()
+    lab.page.locator(f"{ROW}:has-text('hungry')").nth(2).click()
+    answered(lab)
+    lab.wait(".aigym-board")
+    first = chosen(lab)
+    lab.page.locator("button[aria-label^='play']").click()
+    lab.expect(f"{STEP} > 5")
+    lab.page.locator("button[aria-label^='pause']").click()
+    keyboard = lab.page.keyboard
+    lab.page.locator(f"{ROW}[aria-selected=true]").focus()
+    keyboard.press("j")
+    below = chosen(lab)
+    assert below != first
+    keyboard.press("k")
+    assert chosen(lab) == first
+    answered(lab)
+    assert first in lab.text(".aigym-facts")
+    for key in ("b", "x", "a", "d", "d", "m", "y", "c", "v", "z", "Enter", "Shift+Enter", "0", "0"):
+        keyboard.press(key)
+    keyboard.press("End")
+    last = int(lab.page.evaluate(STEP))
+    assert last > 5
+    keyboard.press("ArrowLeft")
+    lab.expect(f"{STEP} == {last - 1}")
+    keyboard.press("Home")
+    keyboard.press("ArrowRight")
+    lab.expect(f"{STEP} == 1")
+    keyboard.press("Space")
+    lab.expect(f"{STEP} > 3")
+    keyboard.press("Space")
+    keyboard.press("?")
+    assert lab.page.locator(".aigym-keys").is_visible()
+    keyboard.press("?")
+    keyboard.press("/")
+    keyboard.type("bdx")
+    assert lab.page.locator(".aigym input[type=search]").input_value() == "bdx"
+    assert lab.cells() == cells
+    keyboard.press("Escape")
+    keyboard.press("Escape")
+    keyboard.press("b")
+    assert lab.cells() == cells + 1, "outside the widget the notebook has its keys again"
+
+
+def test_filters_search_order_and_pages(lab: Lab) -> None:
+    open_explorer(lab, "filters.ipynb")
+    rows = "[...document.querySelectorAll('.aigym-explorer tbody tr')]"
+    lab.page.select_option("select[aria-label=env]", "CartPole-v1")
+    lab.expect(f"{rows}.length > 0 && {rows}.every(r => r.innerText.includes('CartPole'))")
+    lab.page.select_option("select[aria-label=env]", "aigym/Snake-v0")
+    lab.expect(f"{rows}.length == 20 && {rows}.every(r => r.innerText.includes('Snake'))")
+    newest = lab.page.locator(ROW).first.get_attribute("data-id")
+    lab.page.get_by_role("button", name="next page").click()
+    lab.expect(f"{rows}[0].dataset.id != '{newest}'")
+    lab.page.get_by_role("button", name="previous page").click()
+    lab.expect(f"{rows}[0].dataset.id == '{newest}'")
+    lab.page.locator(".aigym thead button:has-text('steps')").click()
+    steps = f"{rows}.map(r => Number(r.cells[4].innerText))"
+    lab.expect(f"{steps}.every((n, i, all) => i == 0 || n <= all[i - 1])")
+    lab.page.locator(".aigym thead button:has-text('steps')").click()
+    lab.expect(f"{steps}.every((n, i, all) => i == 0 || n >= all[i - 1])")
+    lab.page.locator(".aigym input[type=search]").fill(str(newest))
+    lab.expect(f"{rows}.length == 1 && {rows}[0].dataset.id == '{newest}'")
+    lab.page.locator(".aigym input[type=search]").fill("no such thing")
+    lab.expect(f"{rows}.length == 0")
+
+
+def test_it_reads_well_narrow_and_dark(lab: Lab) -> None:
+    open_explorer(lab, "themes.ipynb")
+    for theme in ("Light", "Dark"):
+        lab.theme(f"JupyterLab {theme}")
+        for width in (1280, 800):
+            lab.page.set_viewport_size({"width": width, "height": 900})
+            for name, agent in (("snake", "hungry"), ("values", "upright")):
+                lab.page.locator(f"{ROW}:has-text('{agent}')").first.click()
+                lab.wait(".aigym-board" if name == "snake" else ".aigym-values")
+                lab.page.locator(".aigym-player input[type=range]").fill("60")
+                lab.shot(f"explorer-{name}-{theme.lower()}-{width}", ".aigym-explorer")
+                for part in (".aigym-explorer", ".aigym-scroll", ".aigym-player", ".aigym-controls"):
+                    fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"
+                    assert lab.page.evaluate(fits), f"{part} overflows at {width} px"
+    lab.theme("JupyterLab Light")
+
+
+TRAIN = """from aigym_kernel.runs import train
+from aigym_kernel.widgets import board
+run = train("CartPole-v1", algo="ppo", total_timesteps=5_000_000)
+board(run)"""
+WAIT = """from aigym_kernel.widgets import refresh
+run.wait()
+refresh(run)
+run.status().state"""
+
+
+def test_a_board_stops_its_training_and_an_explorer_answers_while_a_cell_waits(lab: Lab) -> None:
+    lab.open("board.ipynb", RECORD, TRAIN, EXPLORE, WAIT)
+    lab.wait(".aigym-live .aigym-line")
+    lab.wait(ROW)
+    cells = lab.cells()
+    lab.page.locator(".aigym input[type=search]").fill("two-sum")
+    rows = "[...document.querySelectorAll('.aigym-explorer tbody tr')]"
+    lab.expect(f"{rows}.length > 0 && {rows}.every(r => r.innerText.includes('two-sum'))")
+    assert lab.text(".aigym-live .aigym-badge") == "running"
+    lab.shot("board-running-light-1280", ".aigym-live")
+    lab.page.locator(".aigym-stop").focus()
+    for key in ("b", "x", "d", "d", "Space"):
+        lab.page.keyboard.press(key)
+    lab.wait(".aigym-live .aigym-badge:has-text('stopped')")
+    lab.expect("document.querySelector('.jp-Notebook').innerText.includes(\"'stopped'\")")
+    assert lab.cells() == cells
+    assert not lab.page.locator(".aigym-stop").is_visible()
+    kept = "window.jupyterapp.shell.currentWidget.content.model.cells.get(1).outputs.get(0).data['text/html']"
+    assert ">stopped</span>" in lab.page.evaluate(kept)
+    assert lab.page.locator(".aigym-live").count() == 1
+    lab.theme("JupyterLab Dark")
+    lab.page.set_viewport_size({"width": 800, "height": 900})
+    lab.shot("board-stopped-dark-800", ".aigym-live")
+    lab.theme("JupyterLab Light")
+
+
+def test_a_saved_notebook_plays_where_nothing_answers(lab: Lab) -> None:
+    """Executed and saved elsewhere, opened here beside a kernel that knows nothing of the widget."""
+    name = "saved.ipynb"
+    lab.write(name, RECORD, EXPLORE.replace("explore()", "explore(where={'env_id': 'aigym/Snake-v0'})"))
+    home = lab.folder.parent
+    environment = {**os.environ, "AIGYM_DATA": str(home / "store"), "IPYTHONDIR": str(home / "ipython")}
+    environment |= {"JUPYTER_DATA_DIR": str(home / "data"), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
+    for arguments in (["nbconvert", "--execute", "--inplace", "--to", "notebook", name], ["trust", name]):
+        command = [sys.executable, "-m", "jupyter", *arguments]
+        done = subprocess.run(command, cwd=lab.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    lab.look(name)
+    lab.wait(".aigym-board")
+    assert lab.page.locator(ROW).count() == 20
+    lab.page.locator("button[aria-label^='play']").click()
+    lab.expect(f"{STEP} > 5")
+    before = chosen(lab)
+    lab.page.locator(ROW).nth(4).click()
+    lab.wait(".aigym-note:has-text('No answer from the kernel')")
+    assert chosen(lab) == before

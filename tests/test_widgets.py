@@ -1,0 +1,323 @@
+"""The widgets without a browser: what they compute, what they send, what a notebook keeps of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+
+from aigym_kernel.agents import random_agent
+from aigym_kernel.envs import make
+from aigym_kernel.envs.replay import resimulate
+from aigym_kernel.runs import FINAL, Run, rollout, train
+from aigym_kernel.store import RunRecord, Store
+from aigym_kernel.trajectories import Mark, Score, Trajectory
+from aigym_kernel.widgets import Board, Explorer, board, explore, stills
+from aigym_kernel.widgets.shown import MAX_STEPS, MAX_TEXT, MAX_TEXTS, board_at, shown
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
+
+
+def text_trajectory(**changes: Any) -> Trajectory:
+    marks = (
+        Mark(name="tests", value=1.0, required=True, feedback="all passed"),
+        Mark(name=EVIL, value=0.5, feedback=EVIL),
+    )
+    values: dict[str, Any] = {
+        "env_id": "aigym/two-sum-v0",
+        "agent": "writer",
+        "observations": ["the prompt " + EVIL, "judged"],
+        "actions": ["def f(): return " + EVIL],
+        "rewards": np.array([0.75]),
+        "terminated": True,
+        "truncated": False,
+        "score": Score(task_id="two-sum", total=0.75, passed=False, marks=marks),
+    }
+    return Trajectory(**{**values, **changes})
+
+
+def record(*trajectories: Trajectory) -> None:
+    store = Store()
+    run = RunRecord(run_id=f"recorded-{secrets.token_hex(4)}", kind="rollout", name="recorded")
+    store.add_run(run)
+    with store.writer(run.run_id) as writer:
+        for trajectory in trajectories:
+            writer.trajectory(replace(trajectory, run_id=run.run_id))
+
+
+@pytest.fixture
+def snakes(store_dir: Path) -> list[Trajectory]:  # noqa: ARG001
+    return rollout(random_agent(make("aigym/Snake-v0").action_space, seed=0), "aigym/Snake-v0", n=25)
+
+
+@pytest.fixture
+def training(store_dir: Path) -> Iterator[Run]:  # noqa: ARG001
+    """A training that would go on for an hour; stopped at the end."""
+    run = train("CartPole-v1", algo="ppo", total_timesteps=50_000_000)
+    yield run
+    run.stop()
+    run.wait()
+
+
+# The explorer
+
+
+def test_it_opens_at_the_newest_and_offers_what_is_there(snakes: list[Trajectory]) -> None:
+    record(text_trajectory())
+    explorer = explore()
+    assert (explorer.total, len(explorer.page), explorer.error) == (26, 20, "")
+    assert explorer.selected == explorer.page[0]["trajectory_id"] == explorer.trajectory["id"]
+    assert explorer.page[0]["env_id"] == "aigym/two-sum-v0"
+    assert explorer.choices["env_id"] == [["aigym/Snake-v0", 25], ["aigym/two-sum-v0", 1]]
+    assert {row[0] for row in explorer.choices["outcome"]} == {t.outcome for t in snakes} | {"failed"}
+
+
+def test_filters_search_order_and_pages_change_the_page(snakes: list[Trajectory]) -> None:
+    record(text_trajectory())
+    explorer = explore(where={"env_id": ["aigym/Snake-v0"]})
+    assert explorer.total == 25
+    explorer.offset = 20
+    assert len(explorer.page) == 5
+    explorer.search = snakes[3].id[:12].upper()
+    assert explorer.offset == 0
+    assert [row["trajectory_id"] for row in explorer.page] == [snakes[3].id]
+    explorer.search = ""
+    explorer.order_by, explorer.descending = "length", False
+    assert [row["length"] for row in explorer.page] == sorted(t.length for t in snakes)[:20]
+    explorer.where = {"env_id": "aigym/two-sum-v0"}
+    assert [row["score"] for row in explorer.page] == [0.75]
+
+
+def test_selecting_loads_the_trajectory_and_goes_to_its_start(snakes: list[Trajectory]) -> None:
+    explorer = explore(selected=snakes[2].id)
+    explorer.step = 3
+    explorer.selected = snakes[5].id
+    assert (explorer.trajectory["id"], explorer.step) == (snakes[5].id, 0)
+
+
+def test_problems_are_shown_not_raised_and_go_away(snakes: list[Trajectory]) -> None:
+    explorer = explore()
+    explorer.where = {"enviroment": "x"}
+    assert "unknown column of trajectories 'enviroment'" in explorer.error
+    explorer.where = {"length": "many"}
+    assert "many" in explorer.error
+    explorer.where = {}
+    assert (explorer.error, explorer.total) == ("", 25)
+    explorer.selected = "nothing"
+    assert "unknown trajectory 'nothing'" in explorer.error
+    assert explorer.trajectory == {}
+    explorer.selected = snakes[0].id
+    assert explorer.error == ""
+
+
+def test_without_a_store_it_says_so(store_dir: Path) -> None:
+    explorer = explore()
+    assert str(store_dir) in explorer.error
+    assert str(store_dir) in explorer.to_html()
+    rollout(random_agent(make("CartPole-v1").action_space), "CartPole-v1")
+    explorer.refresh()
+    assert (explorer.error, explorer.total) == ("", 1)
+
+
+def test_the_browser_counts_its_requests_and_asks_for_a_fresh_look(snakes: list[Trajectory]) -> None:
+    explorer = explore()
+    explorer.set_state({"search": snakes[0].id, "offset": 0, "asked": 7})
+    assert (explorer.total, explorer.answered) == (1, 7)
+    explorer.search = ""
+    record(text_trajectory())
+    explorer._handle_custom_msg({"refresh": True}, [])
+    assert explorer.total == 26
+
+
+def test_every_state_is_json(snakes: list[Trajectory]) -> None:
+    odd = text_trajectory(
+        observations=np.array([[np.nan, 1.0], [np.inf, 2.0]]), rewards=np.array([np.nan]), score=None
+    )
+    record(odd)
+    for selected in (odd.id, snakes[0].id):
+        explorer = explore(selected=selected)
+        names = ("page", "choices", "trajectory", "where")
+        assert explorer.trajectory["id"] == selected
+        json.dumps([getattr(explorer, name) for name in names], allow_nan=False)
+
+
+# What is shown of a trajectory
+
+
+def test_boards_are_those_of_the_game(snakes: list[Trajectory]) -> None:
+    longest = max(snakes, key=len)
+    plain = shown(longest)
+    frames = resimulate(longest).frames
+    assert (plain["view"], plain["notes"], len(frames)) == ("boards", [], len(longest) + 1)
+    for t, frame in enumerate(frames):
+        assert board_at(plain["boards"], t) == frame.reshape(-1).tolist()
+    assert set(plain["actions"]) <= {"straight", "left", "right"}
+
+
+def test_a_game_that_goes_another_way_carries_a_warning(snakes: list[Trajectory]) -> None:
+    longest = max(snakes, key=len)
+    wrong = replace(longest, rewards=np.where(np.arange(len(longest)) == 2, 0.5, longest.rewards))
+    plain = shown(wrong)
+    assert "from step 2 on" in plain["notes"][0]
+    assert len(plain["boards"]["changes"]) == 2
+    assert "from step 2 on" in stills.trajectory(plain)
+    unseeded = shown(replace(longest, seed=None))
+    assert unseeded["view"] == "values"
+    assert "without a seed" in unseeded["notes"][0]
+
+
+def test_long_ones_are_cut_and_say_so() -> None:
+    steps = MAX_STEPS + 10
+    long = text_trajectory(
+        observations=["x" * 2_000] * (steps + 1), actions=["a"] * steps, rewards=np.ones(steps), score=None
+    )
+    plain = shown(long)
+    assert (plain["shown"], plain["length"], len(plain["texts"])) == (MAX_STEPS, steps, MAX_STEPS + 1)
+    assert sum(map(len, plain["texts"])) <= MAX_TEXTS
+    assert len(plain["notes"]) == 2
+    wide = text_trajectory(observations=["x" * (MAX_TEXT + 1), ""])
+    assert len(shown(wide)["texts"][0]) == MAX_TEXT
+    pixels = text_trajectory(observations=np.zeros((2, 84, 84)), score=None)
+    assert len(shown(pixels)["values"][0]) == 64
+
+
+def test_observations_that_are_neither_text_nor_numbers_are_shown_as_text() -> None:
+    plain = shown(text_trajectory(observations=[{"a": [1, 2]}, None], actions=[np.array([0.123456, 2.0])]))
+    assert plain["view"] == "text"
+    assert json.loads(plain["texts"][0]) == {"a": [1, 2]}
+    assert plain["actions"] == ["0.1235, 2"]
+
+
+# Static HTML
+
+
+def test_the_bundle_has_a_widget_and_a_page_without_script(snakes: list[Trajectory]) -> None:
+    record(text_trajectory(agent=EVIL))
+    explorer = explore()
+    data, _ = explorer._repr_mimebundle_()
+    assert set(data) >= {WIDGET, "text/html", "text/plain"}
+    page = data["text/html"]
+    assert page == explorer.to_html()
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;" in page
+    assert "<details" in page
+    explorer.selected = max(snakes, key=len).id
+    assert explorer.to_html().count("<figcaption>") == 8
+    assert f"<figcaption>{max(map(len, snakes))}</figcaption>" in explorer.to_html()
+
+
+def test_a_page_stays_small_whatever_was_recorded(store_dir: Path) -> None:  # noqa: ARG001
+    marks = tuple(Mark(name=f"m{i}", value=0.0, feedback="<&>" * 5_000) for i in range(60))
+    score = Score(task_id="t", total=0.0, passed=False, marks=marks)
+    record(
+        text_trajectory(
+            observations=["<&>" * 9_000] * 301,
+            actions=["<&>" * 9_000] * 300,
+            rewards=np.ones(300),
+            score=score,
+        )
+    )
+    assert 50_000 < len(explore().to_html().encode()) < 300_000
+
+
+def test_thinning_keeps_ends_peaks_and_order() -> None:
+    points = [(float(x), float(np.sin(x / 50))) for x in range(10_000)]
+    points[4321] = (4321.0, 99.0)
+    kept = stills.thin(points, 500)
+    assert len(kept) <= 500
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert (4321.0, 99.0) in kept
+    assert kept == sorted(kept)
+    assert stills.thin(points[:3], 500) == points[:3]
+
+
+# The board
+
+
+def test_a_board_follows_a_training_and_stops_it(training: Run) -> None:
+    watched = board(training)
+    seen = threading.Event()
+    watched.observe(lambda change: len(change["new"]["curve"]) > 3 and seen.set(), "view")
+    assert seen.wait(120)
+    assert watched.view["state"] == "running"
+    assert 0 < watched.view["step"] < 50_000_000 <= watched.view["total_steps"]
+    assert watched.view["seconds_left"] > 0
+    ended = threading.Event()
+    watched.observe(lambda change: change["new"]["state"] in FINAL and ended.set(), "view")
+    watched._handle_custom_msg({"stop": True}, [])
+    assert watched.stopping
+    training.wait()
+    assert ended.wait(60)
+    assert watched.view["state"] == "stopped"
+    assert "steps per second" in {name for name, _ in watched.view["metrics"]}
+    json.dumps(watched.view, allow_nan=False)
+    assert not any(t.name == f"board of {training.id}" and t.is_alive() for t in _settled(training))
+
+
+def _settled(run: Run) -> list[threading.Thread]:
+    followers = [t for t in threading.enumerate() if t.name == f"board of {run.id}"]
+    for thread in followers:
+        thread.join(30)
+    return followers
+
+
+def test_the_static_board_shows_progress_curve_and_error(store_dir: Path) -> None:  # noqa: ARG001
+    run = train("CartPole-v1", algo="ppo", total_timesteps=4_096).wait()
+    page = Board(run).static_html()
+    assert ">done</span>" in page
+    assert "polyline" in page
+    assert "<script" not in page
+    failed = stills.board({**Board(run).view, "state": "failed", "error": EVIL})
+    assert ">failed</span>" in failed
+    assert "&lt;script&gt;" in failed
+
+
+def test_a_board_does_not_hold_its_process_open(training: Run) -> None:
+    code = "import sys; from aigym_kernel.runs import load_run; from aigym_kernel.widgets import board\n"
+    code += "print(board(load_run(sys.argv[1])).view['state'])"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, training.id],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip() in ("queued", "running")
+
+
+def test_an_executed_notebook_keeps_the_final_board_and_a_playable_explorer(
+    snakes: list[Trajectory], tmp_path: Path
+) -> None:
+    cells = [
+        "from aigym_kernel.runs import train\nfrom aigym_kernel.widgets import board, explore, refresh",
+        "run = train('CartPole-v1', algo='ppo', total_timesteps=8_192)\nboard(run)",
+        "run.wait()\nrefresh(run)",
+        f"explore(selected={snakes[0].id!r})",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (output,) = notebook.cells[1].outputs
+    assert ">done</span>" in output.data["text/html"]
+    models = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    view = models[output.data[WIDGET]["model_id"]]["state"]["view"]
+    assert (view["state"], view["step"]) == ("done", 8_192)
+    (output,) = notebook.cells[3].outputs
+    state = models[output.data[WIDGET]["model_id"]]["state"]
+    assert state["trajectory"]["id"] == snakes[0].id
+    assert len(state["trajectory"]["boards"]["changes"]) == len(snakes[0])
+    assert isinstance(Explorer(selected=snakes[0].id).trajectory["boards"], dict)
