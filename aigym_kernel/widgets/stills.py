@@ -138,7 +138,7 @@ def _film(boards: Mapping[str, Any]) -> str:
     """Up to eight boards from the first to the last, as SVG."""
     last = len(boards["changes"])
     times = sorted({round(i * last / (FILM - 1)) for i in range(FILM)})
-    return "".join(_still(boards, t) for t in times)
+    return f"<div>{''.join(_still(boards, t) for t in times)}</div>"
 
 
 def _still(boards: Mapping[str, Any], t: int) -> str:
