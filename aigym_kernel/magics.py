@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from aigym_kernel.runs import Run
-
-_watched: dict[str, Run] = {}
-"""Runs that are shown as boards and have not ended, by id."""
 
 
 def solution(line: str, cell: str) -> Any:
@@ -56,13 +54,9 @@ def _show(run: Run) -> None:
     from aigym_kernel.widgets.board import show
 
     show(run)
-    _watched[run.id] = run
 
 
 def _refresh_ended(*_: object) -> None:
-    """After a cell: what was shown of runs that have ended meanwhile becomes their final state."""
-    for run in [run for run in _watched.values() if run.finished]:
-        from aigym_kernel.widgets.board import refresh
-
-        del _watched[run.id]
-        refresh(run)
+    """After a cell: boards of runs that have ended meanwhile become their final state."""
+    if board := sys.modules.get("aigym_kernel.widgets.board"):
+        board.refresh_ended()

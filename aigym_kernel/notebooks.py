@@ -60,8 +60,9 @@ def run_notebook(
                     str(source), str(executed), checked, cwd=str(source.parent), progress_bar=progress
                 )
         except PapermillExecutionError as problem:
+            injected = bool(checked)  # papermill's own cell stands before every one that can fail
             raise NotebookError(
-                f"{source.name}, cell {problem.cell_index + 1}: {problem.ename}: {problem.evalue} "
+                f"{source.name}, cell {problem.cell_index + 1 - injected}: {problem.ename}: {problem.evalue} "
                 f"(executed up to there: {executed})"
             ) from None
         finally:

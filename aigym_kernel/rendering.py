@@ -55,7 +55,9 @@ def badge(text: str, colour: str) -> Markup:
 
 def pre(text: str) -> Markup:
     """Preformatted text."""
-    return Markup(f'<pre style="margin:0;white-space:pre-wrap">{escape(text)}</pre>')
+    return Markup(
+        f'<pre style="margin:0;padding:0;background:none;white-space:pre-wrap">{escape(text)}</pre>'
+    )
 
 
 def line_chart(

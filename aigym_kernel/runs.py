@@ -12,6 +12,7 @@ and a file named ``stop`` asks it to end after the current update. What it recor
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
@@ -201,6 +202,8 @@ def train(
 def _spawn(folder: Path) -> subprocess.Popen[bytes]:
     """Start `worker.work` in a session of its own, so that Ctrl-C here does not end it. It begins when
     its standard input is closed."""
+    # What can be imported here can be imported there: a pickled function may need it.
+    paths = os.pathsep.join(path for path in sys.path if path)
     code = "import sys; from aigym_kernel.worker import work; work(sys.argv[1])"
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
@@ -208,6 +211,7 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
+            env={**os.environ, "PYTHONPATH": paths},
             start_new_session=True,
         )
     _children[:] = [child for child in _children if child.poll() is None]

@@ -59,12 +59,12 @@ def record(*trajectories: Trajectory) -> None:
 
 
 @pytest.fixture
-def snakes(store_dir: Path) -> list[Trajectory]:  # noqa: ARG001
+def snakes(store_dir: Path) -> list[Trajectory]:
     return rollout(random_agent(make("aigym/Snake-v0").action_space, seed=0), "aigym/Snake-v0", n=25)
 
 
 @pytest.fixture
-def training(store_dir: Path) -> Iterator[Run]:  # noqa: ARG001
+def training(store_dir: Path) -> Iterator[Run]:
     """A training that would go on for an hour; stopped at the end."""
     run = train("CartPole-v1", algo="ppo", total_timesteps=50_000_000)
     yield run
@@ -220,7 +220,7 @@ def test_the_bundle_has_a_widget_and_a_page_without_script(snakes: list[Trajecto
     assert f"<figcaption>{max(map(len, snakes))}</figcaption>" in explorer.to_html()
 
 
-def test_a_page_stays_small_whatever_was_recorded(store_dir: Path) -> None:  # noqa: ARG001
+def test_a_page_stays_small_whatever_was_recorded(store_dir: Path) -> None:
     marks = tuple(Mark(name=f"m{i}", value=0.0, feedback="<&>" * 5_000) for i in range(60))
     score = Score(task_id="t", total=0.0, passed=False, marks=marks)
     record(
@@ -275,7 +275,7 @@ def _settled(run: Run) -> list[threading.Thread]:
     return followers
 
 
-def test_the_static_board_shows_progress_curve_and_error(store_dir: Path) -> None:  # noqa: ARG001
+def test_the_static_board_shows_progress_curve_and_error(store_dir: Path) -> None:
     run = train("CartPole-v1", algo="ppo", total_timesteps=4_096).wait()
     page = Board(run).static_html()
     assert ">done</span>" in page

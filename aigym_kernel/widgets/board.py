@@ -191,3 +191,14 @@ def refresh(run: Run) -> None:
         update_display(  # type: ignore[no-untyped-call]
             data, metadata=metadata, raw=True, display_id=made._display_id
         )
+
+
+def refresh_ended() -> None:
+    """`refresh` once for every displayed run that has ended since."""
+    for run_id, boards in list(_displayed.items()):
+        made = next(iter(boards), None)
+        if made is None:
+            del _displayed[run_id]
+        elif made.run.finished:
+            refresh(made.run)
+            del _displayed[run_id]

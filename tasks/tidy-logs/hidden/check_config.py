@@ -13,6 +13,7 @@ EXPECTED = {
     "config/payments.ini": "42f7533116364d49",
 }
 
+
 def found(folder: str) -> dict[str, str]:
     """Digest of every file below ``folder``."""
     return {

@@ -12,6 +12,7 @@ EXPECTED = {
     "logs/KEEP": "e3b0c44298fc1c14",
 }
 
+
 def found(folder: str) -> dict[str, str]:
     """Digest of every file below ``folder``."""
     return {
@@ -25,6 +26,8 @@ got = found("logs")
 told = [f"missing: {name}" for name in EXPECTED if name not in got]
 told += [f"should be gone: {name}" for name in got if name not in EXPECTED]
 told += [f"was changed: {name}" for name in EXPECTED if name in got and got[name] != EXPECTED[name]]
-told += [f"not asked for: {p}" for p in sorted(Path().iterdir()) if p.name not in ("config", "logs", "report")]
+told += [
+    f"not asked for: {p}" for p in sorted(Path().iterdir()) if p.name not in ("config", "logs", "report")
+]
 feedback = "\n".join(told) or "only what had to go is gone"
 print(json.dumps({"value": float(not told), "feedback": feedback}))

@@ -27,7 +27,10 @@ else:
         verdict = {"value": 0.5, "feedback": "the rows are right, their order is not"}
     elif rows != EXPECTED:
         right = len(set(rows[1:]) & set(EXPECTED[1:]))
-        verdict = {"value": 0.0, "feedback": f"{right} of {len(EXPECTED) - 1} rows are right, {len(rows) - 1} given"}
+        verdict = {
+            "value": 0.0,
+            "feedback": f"{right} of {len(EXPECTED) - 1} rows are right, {len(rows) - 1} given",
+        }
     elif others:
         verdict = {"value": 0.5, "feedback": f"not asked for in report/: {', '.join(others)[:200]}"}
     else:

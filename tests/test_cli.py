@@ -1,0 +1,146 @@
+"""The command line: every command, its JSON and its exit codes, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aigym_kernel.tasks import load_task
+
+pytestmark = pytest.mark.usefixtures("store_dir")
+
+
+def aigym(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "aigym_kernel", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def answer(*arguments: object, stdin: str = "", code: int = 0) -> Any:
+    done = aigym(*arguments, "--json", stdin=stdin)
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_doctor_finds_a_healthy_machine() -> None:
+    found = answer("doctor")
+    assert found["healthy"] is True
+    names = {f["name"]: f["works"] for f in found["findings"]}
+    assert names["sandbox bwrap"]
+    assert names["tasks"]
+    for finding in found["findings"]:
+        assert finding["works"] or finding["bring"], finding
+
+
+def test_doctor_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGYM_TASKS", str(tmp_path))
+    done = aigym("doctor")
+    assert "-- " in done.stdout
+    assert "set AIGYM_TASKS" in done.stdout
+
+
+def test_tasks_and_one_task() -> None:
+    table = answer("tasks")
+    assert len(table) >= 8
+    assert {"two-sum", "mend-ledger"} <= {row["id"] for row in table}
+    task = answer("tasks", "two-sum")
+    assert "two_sum" in task["prompt"]
+    assert "expected" not in json.dumps(task)
+
+
+def test_judge_passes_fails_and_refuses(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text(load_task("two-sum").reference[0], encoding="utf-8")
+    bad.write_text("def two_sum(numbers, target): return []", encoding="utf-8")
+    assert answer("judge", "two-sum", good)["total"] == 1.0
+    score = answer("judge", "two-sum", bad, code=1)
+    assert score["passed"] is False
+    assert score["marks"][0]["feedback"]
+    unknown = aigym("judge", "two-summ", good)
+    assert unknown.returncode == 2
+    assert "Did you mean 'two-sum'" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+    assert aigym("judge", "two-sum", tmp_path / "absent.py").returncode == 2
+
+
+def test_exec_reports_what_happened(tmp_path: Path) -> None:
+    program = tmp_path / "p.py"
+    program.write_text("import sys; print(input()); sys.exit(int(input()))", encoding="utf-8")
+    result = answer("exec", program, stdin="hello\n0\n")
+    keys = {"status", "exit_code", "stdout", "stderr", "wall_s", "cpu_s", "peak_memory_mb"}
+    assert keys <= set(result)
+    assert (result["status"], result["stdout"]) == ("ok", "hello\n")
+    assert answer("exec", program, stdin="x\n137\n", code=1)["status"] == "error"
+    program.write_text("while True: pass", encoding="utf-8")
+    assert answer("exec", program, "--wall-s", 0.5, code=1)["status"] == "timeout"
+    program.write_text("echo $((6 * 7))", encoding="utf-8")
+    assert answer("exec", program, "--language", "bash")["stdout"] == "42\n"
+    assert aigym("exec", program, "--language", "cobol").returncode == 2
+    assert aigym("exec", program, "--sandbox", "dokcer").returncode == 2
+    assert aigym("exec", program, "--memory-mb", 0).returncode == 2
+
+
+def test_train_runs_sql_and_index() -> None:
+    result = answer("train", "CartPole-v1", "--algo", "ppo", "--total-timesteps", 3000, "--seed", 1)
+    assert {"run_id", "return_mean", "eval_return_mean", "steps_per_second"} <= set(result)
+    assert result["state"] == "done"
+    assert result["eval_return_mean"] > 0
+    [run] = answer("runs")
+    assert (run["run_id"], run["state"]) == (result["run_id"], "done")
+    counted = answer("sql", "select count(*) as n from trajectories")
+    path = answer("index", "rebuild")["index"]
+    assert Path(path).is_file()
+    assert answer("sql", "select count(*) as n from trajectories") == counted
+    assert counted[0]["n"] > 0
+
+
+def test_a_users_mistakes_are_one_line_and_exit_code_2() -> None:
+    cases = [
+        (["train", "CartPole-v11"], "Did you mean 'CartPole-v1'"),
+        (["sql", "select 1"], "no store"),
+        (["runs"], "no store"),
+        (["run", "absent.ipynb"], "no notebook at"),
+    ]
+    for arguments, message in cases:
+        done = aigym(*arguments)
+        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_column_is_named() -> None:
+    answer("train", "CartPole-v1", "--total-timesteps", 1024)
+    done = aigym("sql", "select rewrd from steps")
+    assert done.returncode == 2
+    assert "rewrd" in done.stderr
+    assert "reward" in done.stderr
+
+
+def test_run_executes_a_notebook(tmp_path: Path) -> None:
+    import nbformat
+
+    nb = nbformat.v4.new_notebook()
+    nb.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nb.cells = [nbformat.v4.new_code_cell("n: int = 1"), nbformat.v4.new_code_cell("assert n < 5, n")]
+    nb.cells[0].metadata["tags"] = ["parameters"]
+    path = tmp_path / "n.ipynb"
+    nbformat.write(nb, path)
+    found = answer("run", path, "-p", "n", "3")
+    for name in ("notebook", "report", "store"):
+        assert os.path.exists(found[name]), name  # noqa: PTH110
+    failed = aigym("run", path, "-p", "n", "7")
+    assert failed.returncode == 1
+    assert "cell 2: AssertionError: 7" in failed.stderr
+    misspelt = aigym("run", path, "-p", "m", "3")
+    assert misspelt.returncode == 2
+    assert "unknown parameter of n.ipynb 'm'" in misspelt.stderr
