@@ -401,3 +401,40 @@ def test_a_saved_notebook_plays_where_nothing_answers(lab: Lab) -> None:
     lab.page.locator(ROW).nth(4).click()
     lab.wait(".aigym-note:has-text('No answer from the kernel')")
     assert chosen(lab) == before
+
+
+def test_the_quickstart_from_top_to_bottom(lab: Lab) -> None:
+    """Run all of the project's own first notebook, stop its second training, use its explorer."""
+    quickstart = Path(__file__).parent.parent / "notebooks" / "quickstart.ipynb"
+    notebook = nbformat.read(quickstart, as_version=4)
+    cells = len(notebook.cells)
+    parameters = notebook.cells[1]
+    parameters.source = parameters.source.replace(
+        "snake_steps: int = 400_000", "snake_steps: int = 9_000_000"
+    )
+    assert "9_000_000" in parameters.source
+    nbformat.write(notebook, lab.folder / "quickstart.ipynb")
+    lab.look("quickstart.ipynb")
+    lab.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    badge = ".aigym-live:has-text('Snake') .aigym-badge"
+    lab.wait(f"{badge}:has-text('running')")
+    lab.expect("document.querySelectorAll('.aigym-live .aigym-line').length == 2")
+    lab.page.locator(".aigym-live:has-text('Snake') .aigym-stop").click()
+    lab.wait(f"{badge}:has-text('stopped')")
+    lab.expect("document.querySelectorAll('.aigym-explorer .aigym-player').length == 2")
+    lab.wait(".aigym-board")
+    first = lab.page.locator(".aigym-explorer").first
+    before = first.locator("tr[aria-selected=true]").get_attribute("data-id")
+    first.locator("tr[aria-selected=true]").focus()
+    for key in ("j", "b", "x", "ArrowRight", "Space"):
+        lab.page.keyboard.press(key)
+    answered(lab)
+    assert first.locator("tr[aria-selected=true]").get_attribute("data-id") != before
+    assert lab.cells() == cells
+    finished = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'idle'"
+    lab.expect(finished)
+    assert lab.page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert lab.page.locator(".js-plotly-plot").count() == 1
+    first.scroll_into_view_if_needed()
+    lab.shot("quickstart-explorer", ".jp-Notebook")
+    lab.shot("quickstart-board", ".aigym-live:has-text('Snake')")
