@@ -38,7 +38,7 @@ DOWNWARD = {
     ("notebooks", "recording"),
     ("notebooks", "runs"),
     ("notebooks", "report"),
-    ("__main__", "__init__"),
+    ("magics", "widgets"),
 }
 
 # What only some layers may import.
