@@ -13,7 +13,7 @@ import pytest
 
 from aigym_kernel.tasks import load_task
 
-pytestmark = pytest.mark.usefixtures("store_dir")
+pytestmark = pytest.mark.usefixtures("store_dir", "sandbox")
 
 
 def aigym(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -5,13 +5,13 @@ Needs node, and for the types ``npm ci`` once. Skipped by name without them, unl
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import missing
 
 from aigym_kernel.widgets import source
 
@@ -20,16 +20,10 @@ TSC = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
 WIDGETS = {"explorer": ("drawing", "player", "explorer"), "board": ("drawing", "board")}
 
 
-def _missing(what: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what}: must be there in CI")
-    pytest.skip(what)
-
-
 def _node(*arguments: str | Path, stdin: str | None = None) -> None:
     node = shutil.which("node")
     if node is None:
-        _missing("no node on PATH: JavaScript was not checked")
+        missing("no node on PATH: JavaScript was not checked")
     answer = subprocess.run(
         [str(node), *map(str, arguments)], cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=240
     )
@@ -38,7 +32,7 @@ def _node(*arguments: str | Path, stdin: str | None = None) -> None:
 
 def test_types() -> None:
     if not TSC.is_file():
-        _missing("no node_modules/typescript (npm ci): the types of the JavaScript were not checked")
+        missing("no node_modules/typescript (npm ci): the types of the JavaScript were not checked")
     _node(TSC, "-p", ROOT)
 
 

@@ -12,24 +12,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigym_kernel import settings
 from aigym_kernel.errors import SandboxError, SolutionError
 from aigym_kernel.judge import judge
 from aigym_kernel.judge.metrics import measure
 from aigym_kernel.judge.values import decode, encode, equal, parse
-from aigym_kernel.sandboxes import Box, Limits, Sandbox, check, open_sandbox
+from aigym_kernel.sandboxes import Box, Limits, Sandbox, open_sandbox
 from aigym_kernel.tasks import Task, load_task
 from aigym_kernel.trajectories import Mark, Score
 
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> None:
-    """Skips by name where no sandbox opens; fails in CI."""
-    problem = check(settings.sandbox_name())
-    if problem and os.environ.get("CI") == "true":
-        pytest.fail(problem)
-    if problem:
-        pytest.skip(problem)
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 CASES = [

@@ -26,6 +26,7 @@ def ipython(*lines: str) -> str:
 SOLUTION = "%%solution two-sum\ndef two_sum(numbers, target):\n    return []"
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_the_magics_wrap_judge_and_sql() -> None:
     printed = ipython(
         "%load_ext aigym_kernel",

@@ -174,6 +174,7 @@ def test_rollouts_are_recorded_step_by_step() -> None:
     np.testing.assert_array_equal(again.rewards, played[2].rewards)
 
 
+@pytest.mark.usefixtures("sandbox")
 def test_a_task_is_played_and_its_marks_are_recorded() -> None:
     [trajectory] = rollout(scripted(["def two_sum(numbers, target): return []"]), "two-sum")
     assert trajectory.outcome == "failed"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -19,23 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aigym_kernel.envs  # noqa: F401  (registers the tasks)
-from aigym_kernel import settings, tools
+from aigym_kernel import tools
 from aigym_kernel.envs.spaces import UnicodeText
 from aigym_kernel.envs.task_env import OBSERVATION_LENGTH, TaskEnv, cut
 from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
-from aigym_kernel.sandboxes import Box, Limits, check, open_sandbox
+from aigym_kernel.sandboxes import Box, Limits, open_sandbox
 from aigym_kernel.tasks import load_task, task_ids
 from aigym_kernel.trajectories import Score
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> None:
-    """Skips by name where no sandbox opens; fails in CI."""
-    problem = check(settings.sandbox_name())
-    if problem and os.environ.get("CI") == "true":
-        pytest.fail(problem)
-    if problem:
-        pytest.skip(problem)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,8 @@ import yaml
 from aigym_kernel import settings
 from aigym_kernel.envs.task_env import TaskEnv
 from aigym_kernel.errors import TaskError, UnknownName
-from aigym_kernel.sandboxes import check
 from aigym_kernel.tasks import FunctionCheck, Limits, Task, load_task, task_ids, tasks_table
 from aigym_kernel.trajectories import Score
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> None:
-    """Skips by name where no sandbox opens; fails in CI."""
-    problem = check(settings.sandbox_name())
-    if problem and os.environ.get("CI") == "true":
-        pytest.fail(problem)
-    if problem:
-        pytest.skip(problem)
 
 
 def play(task: Task, actions: tuple[str, ...]) -> Score:

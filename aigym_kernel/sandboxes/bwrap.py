@@ -25,7 +25,6 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import lru_cache
@@ -34,7 +33,7 @@ from typing import Any, TypeVar
 
 from aigym_kernel.errors import SandboxError
 from aigym_kernel.sandboxes import inside
-from aigym_kernel.sandboxes.remote import RunnerBox
+from aigym_kernel.sandboxes.remote import RunnerBox, receive_exactly, send_all
 from aigym_kernel.tasks import Limits
 
 T = TypeVar("T")
@@ -82,18 +81,10 @@ class _ProcessLink:
         self._printed = printed  # a memory file that takes what bwrap and the runner say on stderr
 
     def send(self, data: bytes, deadline: float) -> None:
-        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-        self._socket.sendall(data)
+        send_all(self._socket, data, deadline)
 
     def receive(self, size: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-            piece = self._socket.recv(min(size - len(data), 1 << 20))
-            if not piece:
-                raise EOFError("the runner is gone")
-            data += piece
-        return bytes(data)
+        return receive_exactly(self._socket, size, deadline)
 
     def close(self) -> str:
         self._socket.close()  # the runner, process 1, ends with its input, and the namespace with it

@@ -12,7 +12,6 @@ import contextlib
 import os
 import socket
 import struct
-import time
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +24,7 @@ import requests
 import docker
 from aigym_kernel.errors import SandboxError
 from aigym_kernel.sandboxes import inside
-from aigym_kernel.sandboxes.remote import RunnerBox
+from aigym_kernel.sandboxes.remote import RunnerBox, receive_exactly, send_all
 from aigym_kernel.tasks import Limits
 
 IMAGE = "aigym-sandbox"
@@ -71,27 +70,16 @@ class _AttachedLink:
         self._printed = bytearray()
 
     def send(self, data: bytes, deadline: float) -> None:
-        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-        self._socket.sendall(data)
+        send_all(self._socket, data, deadline)
 
     def receive(self, size: int, deadline: float) -> bytes:
         while len(self._ready) < size:
-            stream, length = struct.unpack(">BxxxI", self._exactly(8, deadline))
+            stream, length = struct.unpack(">BxxxI", receive_exactly(self._socket, 8, deadline))
             target = self._ready if stream == 1 else self._printed
-            target += self._exactly(length, deadline)
+            target += receive_exactly(self._socket, length, deadline)
         data = bytes(self._ready[:size])
         del self._ready[:size]
         return data
-
-    def _exactly(self, size: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-            piece = self._socket.recv(min(size - len(data), 1 << 20))
-            if not piece:
-                raise EOFError("the runner is gone")
-            data += piece
-        return bytes(data)
 
     def close(self) -> str:
         self._socket.close()

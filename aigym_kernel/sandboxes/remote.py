@@ -7,6 +7,7 @@ container around the runner is made.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,24 @@ class Link(Protocol):
     def close(self) -> str:
         """End the box; what it printed beside the frames."""
         ...
+
+
+def send_all(to: socket.socket, data: bytes, deadline: float) -> None:
+    """`Link.send` for a socket."""
+    to.settimeout(max(deadline - time.monotonic(), 0.001))
+    to.sendall(data)
+
+
+def receive_exactly(source: socket.socket, size: int, deadline: float) -> bytes:
+    """`Link.receive` for a socket."""
+    data = bytearray()
+    while len(data) < size:
+        source.settimeout(max(deadline - time.monotonic(), 0.001))
+        piece = source.recv(min(size - len(data), 1 << 20))
+        if not piece:
+            raise EOFError("the runner is gone")
+        data += piece
+    return bytes(data)
 
 
 class RunnerBox:
