@@ -57,7 +57,13 @@ def run_notebook(
         try:
             with _environment(AIGYM_DATA=str(store.folder), AIGYM_PARENT_RUN=record.run_id):
                 papermill.execute_notebook(
-                    str(source), str(executed), checked, cwd=str(source.parent), progress_bar=progress
+                    str(source),
+                    str(executed),
+                    checked,
+                    cwd=str(source.parent),
+                    progress_bar=progress,
+                    # Not its warning, in every run, that it listens on this machine without encryption.
+                    extra_arguments=["--IPKernelApp.log_level=ERROR"],
                 )
         except PapermillExecutionError as problem:
             injected = bool(checked)  # papermill's own cell stands before every one that can fail

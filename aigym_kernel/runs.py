@@ -16,6 +16,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -214,13 +215,8 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
             env={**os.environ, "PYTHONPATH": paths},
             start_new_session=True,
         )
-    _children[:] = [child for child in _children if child.poll() is None]
-    _children.append(process)
+    threading.Thread(target=process.wait, name=f"reaps {folder.name}", daemon=True).start()
     return process
-
-
-_children: list[subprocess.Popen[bytes]] = []
-"""Kept so that ended ones are reaped at the next start instead of warning when collected."""
 
 
 def rollout(

@@ -436,5 +436,6 @@ def test_the_quickstart_from_top_to_bottom(lab: Lab) -> None:
     assert lab.page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     assert lab.page.locator(".js-plotly-plot").count() == 1
     first.scroll_into_view_if_needed()
-    lab.shot("quickstart-explorer", ".jp-Notebook")
-    lab.shot("quickstart-board", ".aigym-live:has-text('Snake')")
+    lab.shot("quickstart", ".jp-Notebook")
+    first.locator("button[aria-label^='pause'], button[aria-label^='play']").first.click()
+    lab.shot("quickstart-explorer", ".aigym-explorer")
