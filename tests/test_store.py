@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -296,12 +297,36 @@ def test_a_value_of_the_wrong_type_spoils_nothing_else(store: Store) -> None:
 # Writing
 
 
-def test_rows_are_written_at_two_thousand(store: Store) -> None:
+def test_many_rows_are_written_before_the_writer_is_closed(store: Store) -> None:
     with store.writer("r1") as writer:
-        writer.trajectory(play(1_000))
-        assert store.page().total == 0
-        writer.trajectory(play(1_000))
+        writer.trajectory(play(30_000))
+        writer.trajectory(play(30_000))
         assert store.page().total == 2
+
+
+def test_long_texts_are_written_before_there_are_many_rows(store: Store) -> None:
+    marks = tuple(Mark(name=f"m{i}", value=1.0, feedback="x" * 2**22) for i in range(17))
+    with store.writer("r1") as writer:
+        writer.trajectory(play(score=Score(task_id="t", total=1.0, passed=True, marks=marks)))
+        assert store.page().total == 1
+
+
+def test_what_waited_for_two_seconds_is_written(store: Store) -> None:
+    with store.writer("r1") as writer:
+        writer.metrics(1, {"loss": 1.0})
+        time.sleep(2.1)
+        writer.metrics(2, {"loss": 0.5})
+        assert store.sql("SELECT step FROM metrics ORDER BY step")["step"].tolist() == [1, 2]
+
+
+def test_fast_recording_makes_no_more_segments_than_the_time_it_takes(store: Store) -> None:
+    began = time.monotonic()
+    with store.writer("r1") as writer:
+        for _ in range(400):
+            writer.trajectory(play(100))
+    segments = len(list((store.run_folder("r1") / "steps").glob("*.parquet")))
+    assert segments <= 1 + (time.monotonic() - began) / 2
+    assert store.sql("SELECT count(*) AS n FROM steps")["n"][0] == 40_000
 
 
 def test_early_steps_are_seen_before_their_trajectory(store: Store) -> None:
@@ -488,6 +513,19 @@ def test_wrong_names_and_wrong_sql(store: Store) -> None:
         store.sql("SELECT ?", [])
 
 
+@pytest.mark.parametrize("query", [None, 5, b"SELECT 1", ["SELECT 1"]])
+def test_a_query_that_is_no_text(store: Store, query: Any) -> None:
+    with pytest.raises(QueryError, match="is not text; write one SELECT"):
+        store.sql(query)
+
+
+def test_lone_surrogates_in_a_query_find_what_was_recorded(store: Store) -> None:
+    record(store, play(agent="bad \udcff byte"), play())
+    assert len(store.sql("SELECT 1 FROM trajectories WHERE agent = 'bad \udcff byte'")) == 1
+    assert len(store.sql("SELECT 1 FROM trajectories WHERE agent = ?", ["bad \udcff byte"])) == 1
+    assert store.page(where={"agent": "bad \udcff byte"}).total == 1
+
+
 def test_parameters_and_types(store: Store) -> None:
     record(store, play(seed=3), play(seed=None, env_id="other"))
     rows = store.sql("SELECT * FROM trajectories WHERE env_id = ?", ["aigym/Count-v0"])
@@ -552,6 +590,12 @@ def test_an_unknown_trajectory(store: Store) -> None:
         store.load("abcdeg")
 
 
+@pytest.mark.parametrize("trajectory_id", [None, 5, b"abcdef", play()])
+def test_a_trajectory_id_that_is_no_text(store: Store, trajectory_id: Any) -> None:
+    with pytest.raises(StoreError, match=r"is not text; pass the id, such as trajectory\.id"):
+        store.load(trajectory_id)
+
+
 # Runs
 
 
@@ -583,6 +627,24 @@ def test_runs_come_back_and_are_a_table(store: Store) -> None:
         RunStatus(state="finished")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": 1e30}, r"step 1e\+30 is not a whole number"),
+        ({"step": 2**63}, "step 9223372036854775808 is not a whole number"),
+        ({"total_steps": None}, "total_steps None is not"),
+        ({"pid": "x"}, "pid 'x' is not a process id"),
+        ({"heartbeat": math.nan}, "heartbeat nan is not a time"),
+        ({"summary": []}, r"summary \[\] is not a mapping"),
+    ],
+)
+def test_a_status_that_nobody_could_read_is_refused(
+    store: Store, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StoreError, match=message):
+        RunStatus(**{"state": "running", **change})
+
+
 def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     store.add_run(RunRecord(run_id="r1", kind="train", name="x"), RunStatus(state="running", pid=child.pid))
@@ -599,6 +661,13 @@ def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
     assert store.status("r1").state == "killed", "this process was born after that heartbeat"
     store.write_status("r1", RunStatus(state="done", pid=child.pid))
     assert store.status("r1").state == "done"
+
+
+def test_a_folder_may_be_given_as_text(store: Store) -> None:
+    record(store, wanted := play())
+    same = Store(str(store.folder))
+    assert same.folder == store.folder
+    assert_same(same.load(wanted.id), wanted)
 
 
 # The index

@@ -32,7 +32,7 @@ from aigym_kernel.store.records import (
     RunStatus,
     cannot_write,
     check_run_id,
-    read_record,
+    from_file,
     replace_file,
     settle,
 )
@@ -66,6 +66,7 @@ class Store:
             StoreError: the folder cannot be written, or holds a newer or broken store.
         """
         path = self.folder / "store.json"
+        snapshot.check_folder(self.folder)
         try:
             (self.folder / "runs").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -104,11 +105,11 @@ class Store:
 
     def run(self, run_id: str) -> RunRecord:
         """The run's record. Raises UnknownName for an unknown run."""
-        return RunRecord.from_dict(read_record(self._known_folder(run_id) / "run.json"))
+        return from_file(RunRecord, self._known_folder(run_id) / "run.json")
 
     def status(self, run_id: str) -> RunStatus:
         """The run's status, ``killed`` where its process is gone. Raises UnknownName for an unknown run."""
-        return settle(RunStatus.from_dict(read_record(self._known_folder(run_id) / "status.json")))
+        return settle(from_file(RunStatus, self._known_folder(run_id) / "status.json"))
 
     def run_folder(self, run_id: str) -> Path:
         """Where the run's files are. Raises StoreError for an id that cannot name a folder."""
@@ -137,7 +138,8 @@ class Store:
         """The answer to one reading SQL statement (DuckDB's dialect); ``?`` stand for ``parameters``.
 
         Raises:
-            QueryError: it does not run, is more than one statement, or would write or read other files.
+            QueryError: it is not text, does not run, is more than one statement, or would write or read
+                other files.
         """
         return reader.sql(self.folder, query, parameters)
 
@@ -148,6 +150,7 @@ class Store:
 
         Raises:
             UnknownName: no finished trajectory has this id.
+            StoreError: the id is not text.
         """
         return reader.load(self.folder, trajectory_id)
 

@@ -7,8 +7,8 @@
 A generation is built under a temporary name and then renamed; it is never opened for writing again, so any
 number of readers may hold it. Its table ``segments`` says what it holds; a reader adds the rest. Whoever
 builds holds a lock on ``index/.lock``; readers and writers never take it. A builder that is killed leaves
-a temporary file, which the next one removes. The whole folder may be deleted: it is built again from the
-segments, which are the truth.
+a temporary file, which the next one removes, and with it what killed writers left in their runs. The whole
+folder may be deleted: it is built again from the segments, which are the truth.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigym_kernel.errors import StoreError, StoreWarning
-from aigym_kernel.store import schema
+from aigym_kernel.store import leftovers, schema
 from aigym_kernel.store.records import cannot_write, replace_file, sync_folder
 
 KEEP = 2
@@ -233,6 +233,8 @@ def build(folder: Path, *, rebuild: bool = False, wait: bool = True) -> Path | N
         index.mkdir(exist_ok=True)
         with _lock(index / ".lock", wait) as held:
             return _build(folder, rebuild) if held else None
+    except StoreError:
+        raise
     except OSError as error:
         raise cannot_write(index, error) from error
     except duckdb.Error as error:
@@ -257,6 +259,7 @@ def _build(folder: Path, rebuild: bool) -> Path:
     index = folder / "index"
     for leftover in index.glob("*.tmp*"):
         leftover.unlink(missing_ok=True)
+    _remove_leftovers(folder)
     present = generation(folder)
     temporary = index / f"{secrets.token_hex(4)}.duckdb.tmp"
     try:
@@ -270,8 +273,12 @@ def _build(folder: Path, rebuild: bool) -> Path:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.rename(final)
-        sync_folder(index)
-        replace_file(index / "CURRENT", final.name + "\n")
+        try:
+            sync_folder(index)
+            replace_file(index / "CURRENT", final.name + "\n")
+        finally:
+            if generation(folder) != final:
+                final.unlink(missing_ok=True)
     finally:
         for leftover in index.glob(f"{temporary.name}*"):
             leftover.unlink(missing_ok=True)
@@ -280,6 +287,15 @@ def _build(folder: Path, rebuild: bool) -> Path:
         if match and int(match[1]) <= _newest(index) - KEEP:
             path.unlink(missing_ok=True)
     return final
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for run_id in _entries(f"{folder}/runs"):
+        place = folder / "runs" / run_id
+        names = [
+            (t, n) for t in schema.TABLES for n in _entries(f"{place}/{t}") if n.endswith(leftovers.SUFFIX)
+        ]
+        leftovers.remove(place, [place / table / name for table, name in names])
 
 
 def _newest(index: Path) -> int:

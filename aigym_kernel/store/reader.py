@@ -52,6 +52,10 @@ def sql(folder: Path, query: str, parameters: Sequence[Any] | None = None) -> pa
 
 def load(folder: Path, trajectory_id: str) -> Trajectory:
     """One whole trajectory; see `Store.load`."""
+    if not isinstance(trajectory_id, str):
+        raise StoreError(
+            f"trajectory id {trajectory_id!r:.80} is not text; pass the id, such as trajectory.id"
+        )
     cleaned = schema.clean(trajectory_id)
     with open_snapshot(folder, "") as snapshot:
         rows = snapshot.arrow("SELECT * FROM trajectories WHERE trajectory_id = ? LIMIT 1", [cleaned])

@@ -10,7 +10,9 @@ This module knows nothing of segments, the index or SQL.
 
 from __future__ import annotations
 
+import errno
 import json
+import numbers
 import os
 import re
 import secrets
@@ -19,7 +21,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from aigym_kernel.errors import StoreError
 
@@ -27,6 +29,8 @@ RunKind = Literal["train", "rollout", "notebook"]
 RunState = Literal["queued", "running", "done", "failed", "stopped", "killed"]
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")
+
+_LATEST_S = 253_402_300_800  # the end of the year 9999
 
 # Boot time is known to about a second, so a process may seem a little younger than its own heartbeat.
 _CLOCK_SLACK_S = 5.0
@@ -48,6 +52,11 @@ class RunRecord:
     def __post_init__(self) -> None:
         check_run_id(self.run_id)
         _check_choice("kind", self.kind, get_args(RunKind))
+        _check(self, "name", isinstance(self.name, str), "text")
+        _check(self, "parent", isinstance(self.parent, str | None), "text or None")
+        _check(self, "created_at", _is_time(self.created_at), "a time in seconds since 1970")
+        for name in ("config", "provenance"):
+            _check(self, name, isinstance(getattr(self, name), Mapping), "a mapping")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -81,6 +90,13 @@ class RunStatus:
 
     def __post_init__(self) -> None:
         _check_choice("state", self.state, get_args(RunState))
+        _check(self, "pid", self.pid is None or _is_whole(self.pid), "a process id or None")
+        _check(self, "host", isinstance(self.host, str), "text")
+        _check(self, "heartbeat", _is_time(self.heartbeat), "a time in seconds since 1970")
+        for name in ("step", "total_steps"):
+            _check(self, name, _is_whole(getattr(self, name)), "a whole number of 64 bits")
+        _check(self, "error", isinstance(self.error, str | None), "text or None")
+        _check(self, "summary", isinstance(self.summary, Mapping), "a mapping")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -146,13 +162,31 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{path} cannot be read ({error}); restore it, or move its folder out of the store"
         ) from None
     if not isinstance(data, dict):
         raise StoreError(f"{path} holds no JSON object; restore it, or move its folder out of the store")
     return data
+
+
+R = TypeVar("R", RunRecord, RunStatus)
+
+
+def from_file(kind: type[R], path: Path) -> R:
+    """The record or status in a file.
+
+    Raises:
+        StoreError: the file cannot be read, or a value in it is missing or none that it can have.
+    """
+    data = read_record(path)
+    try:
+        return kind.from_dict(data)
+    except StoreError as error:
+        raise StoreError(
+            f"{path} is damaged: {error}; restore it, or move its folder out of the store"
+        ) from None
 
 
 def replace_file(path: Path, text: str) -> None:
@@ -186,10 +220,10 @@ def sync_folder(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """The error for a file that cannot be written: names it, the cause and the way out."""
-    return StoreError(
-        f"cannot write {path}: {error.strerror or error}; free some space or make the folder writable, "
-        "then try again (what was to be written is kept)"
-    )
+    way_out = "free some space or make the folder writable"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+        way_out = "move away what has this name but is not what belongs there"
+    return StoreError(f"cannot write {path}: {error.strerror or error}; {way_out}, then try again")
 
 
 def _known(cls: type, data: Mapping[str, Any], needed: tuple[str, ...]) -> dict[str, Any]:
@@ -201,3 +235,18 @@ def _known(cls: type, data: Mapping[str, Any], needed: tuple[str, ...]) -> dict[
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise StoreError(f"{name} {value!r} is none of {', '.join(allowed)}")
+
+
+def _check(record: RunRecord | RunStatus, name: str, good: bool, wanted: str) -> None:
+    if not good:
+        raise StoreError(f"{name} {getattr(record, name)!r:.80} is not {wanted}")
+
+
+def _is_whole(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        return False
+    return -(2**63) <= int(value) < 2**63
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _LATEST_S

@@ -25,7 +25,7 @@ import pyarrow as pa
 from aigym_kernel.errors import QueryError, StoreError, StoreWarning, UnknownName
 from aigym_kernel.store import index, schema
 from aigym_kernel.store.index import Key, Segment
-from aigym_kernel.store.records import RunRecord, RunStatus, read_record, settle
+from aigym_kernel.store.records import R, RunRecord, RunStatus, from_file, read_record, settle
 
 T = TypeVar("T")
 
@@ -38,6 +38,20 @@ INDEX_WHEN = 256
 # Checks
 
 
+def check_folder(folder: Path) -> None:
+    """Refuses a store's folder that is a file, or lies below one.
+
+    Raises:
+        StoreError: naming the file.
+    """
+    place = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    if place.exists() and not place.is_dir():
+        raise StoreError(
+            f"{place} is a file, so there can be no store in {folder}; let AIGYM_DATA (or what Store() was "
+            "given) name a folder"
+        )
+
+
 def check_version(folder: Path) -> None:
     """Refuses a store that is missing, broken or newer than this version.
 
@@ -45,6 +59,7 @@ def check_version(folder: Path) -> None:
         StoreError: naming the folder or both versions, and the way out.
     """
     path = folder / "store.json"
+    check_folder(folder)
     if not path.exists():
         raise StoreError(
             f"there is no store in {folder}; run something that records first, "
@@ -69,10 +84,13 @@ def check_reading(query: str) -> None:
     """Refuses all but one reading statement.
 
     Raises:
-        QueryError: it does not parse, is none or several statements, or one that is not for reading.
+        QueryError: it is not text, does not parse, is none or several statements, or one that is not for
+            reading.
     """
+    if not isinstance(query, str):
+        raise QueryError(f"the query is {query!r:.80}, which is not text; write one SELECT as a str")
     try:
-        statements = duckdb.extract_statements(query)
+        statements = duckdb.extract_statements(schema.clean(query))
     except duckdb.Error as error:
         raise QueryError(_message(error)) from None
     if not statements:
@@ -170,6 +188,10 @@ class Snapshot:
         Raises:
             QueryError: with DuckDB's message.
         """
+        # Recorded text was cleaned in the same way.
+        query = schema.clean(query)
+        if isinstance(parameters, list | tuple):
+            parameters = [schema.clean(p) if isinstance(p, str) else p for p in parameters]
         try:
             return fetch(self._connection.execute(query, parameters))
         except duckdb.Error as error:
@@ -243,16 +265,17 @@ def _attach_generation(connection: duckdb.DuckDBPyConnection, folder: Path) -> f
 # Runs
 
 
-_run_files: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+_run_files: dict[str, tuple[tuple[int, int, int], Any]] = {}
 
 
-def _run_file(path: Path) -> dict[str, Any]:
+def _run_file(kind: type[R], path: Path) -> R:
     stat = path.stat()
     state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
     known = _run_files.get(str(path))
     if known is None or known[0] != state:
-        known = _run_files[str(path)] = (state, read_record(path))
-    return known[1]
+        known = _run_files[str(path)] = (state, from_file(kind, path))
+    found: R = known[1]
+    return found
 
 
 def run_ids(folder: Path) -> list[str]:
@@ -270,9 +293,9 @@ def run_rows(folder: Path) -> list[dict[str, Any]]:
         place = folder / "runs" / run_id
         path = place / "run.json"
         try:
-            record = RunRecord.from_dict(_run_file(path))
+            record = _run_file(RunRecord, path)
             path = place / "status.json"
-            status = settle(RunStatus.from_dict(_run_file(path)))
+            status = settle(_run_file(RunStatus, path))
             rows.append(_run_row(run_id, record, status))
         except (StoreError, OSError, TypeError, ValueError) as error:
             warnings.warn(f"{path} is unreadable, its run was skipped: {error}", StoreWarning, stacklevel=2)
