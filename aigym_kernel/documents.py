@@ -19,14 +19,39 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from aigym_kernel import rendering
 from aigym_kernel.errors import TaskError
 
+MOST_ALIASED = 1_000_000
+
 
 class _Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice, where the standard loader keeps the last silently, and says
-    where a value is that looks like a date or a number and is none."""
+    where a value is that looks like a date or a number and is none. A few lines of aliases can stand for
+    more values than any memory holds; too many are refused."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._size = 0  # values and characters so far, aliases written out
+        self._sizes: dict[int, int] = {}  # of each finished node
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        alias, before = isinstance(event, yaml.AliasEvent), self._size
+        node = super().compose_node(parent, index)
+        if alias:
+            if id(node) not in self._sizes:
+                raise yaml.MarkedYAMLError(None, None, f"*{event.anchor} refers to itself", event.start_mark)
+            self._size += self._sizes[id(node)]
+            if self._size > MOST_ALIASED:
+                told = f"*{event.anchor}: the aliases stand for more than {MOST_ALIASED:,} values"
+                raise yaml.MarkedYAMLError(None, None, told, event.start_mark)
+        else:
+            self._size += 1 + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
+            self._sizes[id(node)] = self._size - before
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -43,19 +68,20 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except ValueError as e:
             raise yaml.MarkedYAMLError(None, None, str(e), node.start_mark) from None
+        except (LookupError, AttributeError, TypeError):  # a tag such as !!int before what is no int
+            told = f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(None, None, told, node.start_mark) from None
 
 
 def read(source: Path) -> Any:
     """The plain values in a YAML or JSON file.
 
     Raises:
-        TaskError: it is not UTF-8, or not YAML or JSON; names line and column.
+        TaskError: it cannot be read, is not UTF-8, or not YAML or JSON; names line and column.
     """
+    text = read_text(source)
     try:
-        text = source.read_text(encoding="utf-8")
         return json.loads(text) if source.suffix == ".json" else yaml.load(text, _Loader)
-    except UnicodeDecodeError as e:
-        raise TaskError(f"{source}: is not UTF-8 text (byte {e.start})") from None
     except json.JSONDecodeError as e:
         raise TaskError(f"{source}: line {e.lineno}, column {e.colno}: {e.msg}") from None
     except yaml.MarkedYAMLError as e:
@@ -64,6 +90,20 @@ def read(source: Path) -> Any:
         raise TaskError(f"{source}: {place}{e.problem or e.context}") from None
     except yaml.YAMLError as e:
         raise TaskError(f"{source}: {e}") from None
+    except RecursionError:
+        raise TaskError(f"{source}: its lists or mappings are nested too deep") from None
+    except ValueError as e:  # of a number with thousands of digits
+        raise TaskError(f"{source}: {str(e).partition(';')[0]}") from None
+
+
+def read_text(source: Path) -> str:
+    """A UTF-8 file. Raises TaskError: it is none, or cannot be read."""
+    try:
+        return source.read_text(encoding="utf-8")
+    except UnicodeDecodeError as e:
+        raise TaskError(f"{source}: is not UTF-8 text (byte {e.start})") from None
+    except OSError as e:
+        raise TaskError(f"{source}: cannot be read: {e.strerror}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +111,12 @@ class Schema:
     """What the dataclasses themselves cannot say.
 
     ``tags``: the classes of a union, by the value of their ``type``. ``keyed``: the class that stands
-    under a key. ``computed``: fields that no file may give.
+    under a key. ``computed``: fields of a class that no file may give.
     """
 
     tags: Mapping[str, type]
     keyed: Mapping[str, type] = field(default_factory=dict)
-    computed: tuple[str, ...] = ()
+    computed: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
 
     def validate(self, wanted: Any, data: Any, source: Path, problems: list[str] | None = None) -> Any:
         """``data`` as ``wanted``, a dataclass or a tuple of one.
@@ -89,14 +129,17 @@ class Schema:
         try:
             checked = TypeAdapter(wanted).validate_python(data)
         except ValidationError as e:
-            problems += [self._problem(dict(error), root) for error in e.errors()]
+            errors = e.errors()
+            # What is wrong in a list's member also makes the list look too short.
+            wrong = [x for x in errors if x["type"] != "too_short" or not _lies_in(x["loc"], errors)]
+            problems += [self._problem(dict(error), root) for error in wrong]
         if problems:
             raise TaskError(message(source, problems))
         return checked
 
     def keys(self, wanted: type) -> list[str]:
         """The keys that a file may give for a dataclass."""
-        return [f.name for f in dataclasses.fields(wanted) if f.name not in self.computed]
+        return [f.name for f in dataclasses.fields(wanted) if f.name not in self.computed.get(wanted, ())]
 
     def _problem(self, error: dict[str, Any], root: type) -> str:
         """One line for one of pydantic's errors in ``root``: key, value, what is allowed."""
@@ -119,7 +162,17 @@ class Schema:
         if kind == "literal_error":
             allowed = [a.strip("'") for a in ctx["expected"].replace(" or ", ", ").split(", ")]
             return f"{path}: {value} is not allowed; {suggest(str(error['input']), allowed)}"
-        return f"{path}: {value}: {error['msg'].replace('Input should', 'it should')}"
+        return f"{path}: {told(error)}"
+
+
+def _lies_in(place: tuple[int | str, ...], errors: list[ErrorDetails]) -> bool:
+    """Whether one of the errors is about something below ``place``."""
+    return any(len(e["loc"]) > len(place) and e["loc"][: len(place)] == place for e in errors)
+
+
+def told(error: Mapping[str, Any]) -> str:
+    """The value that one of pydantic's errors is about, and what it should be."""
+    return f"{shown(error['input'])}: {error['msg'].replace('Input should', 'it should')}"
 
 
 def message(source: Path, problems: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigym_kernel.errors import SandboxError, SolutionError
+from aigym_kernel.errors import SandboxError, SolutionError, TaskError, UnknownName
 from aigym_kernel.judge import judge
+from aigym_kernel.judge.inside import encode
 from aigym_kernel.judge.metrics import measure
-from aigym_kernel.judge.values import decode, encode, equal, parse
+from aigym_kernel.judge.values import decode, equal, parse
 from aigym_kernel.sandboxes import Box, Limits, Sandbox, open_sandbox
 from aigym_kernel.tasks import Task, load_task
 from aigym_kernel.trajectories import Mark, Score
@@ -113,6 +115,7 @@ def test_file_that_does_not_load(double: Task, solution: str, told: str) -> None
 
 EXIT_LOADING = "import os\nos._exit(0)"
 KILL_PARENT = "import os\ndef double(x):\n    os.kill(os.getppid(), 9)\n    os._exit(0)"
+STOP_PARENT = "import os\ndef double(x):\n    os.kill(os.getppid(), 19)\n    os.kill(os.getpid(), 19)"
 FORGE = """
 import os
 for fd in range(3, 64):
@@ -167,8 +170,12 @@ TRAPS = {
     "sys.exit": ("import sys\ndef double(x): sys.exit(0)", "ended by sys.exit(0) instead of returning"),
     "os._exit": ("import os\ndef double(x): os._exit(0)", "ended before answering (exit code 0)"),
     "os._exit while loading": (EXIT_LOADING, "ended before answering (exit code 0)"),
-    "kill": ("import os\ndef double(x): os.kill(os.getpid(), 9)", "ended before answering (signal 9)"),
+    "kill": (
+        "import os\ndef double(x): os.kill(os.getpid(), 9)",
+        "ended before answering (killed by signal SIGKILL)",
+    ),
     "kill the judge's process": (KILL_PARENT, "0 of 3 cases right"),
+    "stop the judge's process": (STOP_PARENT, "no answer within 2 s\n2 further cases were not run"),
     "another program": ("import os\ndef double(x): os.execvp('true', ['true'])", "ended before"),
     "forged lines on every stream": (FORGE, "expected 4, got 5"),
     "forged lines in the parent's output": (FORGE_ABOVE, "0 of 3 cases right"),
@@ -239,6 +246,139 @@ def find(x):
             if isinstance(v, str) and v.startswith('canary-')]
     return [*found, *held, ''][0]
 """
+
+
+KEEP = """
+import gc, glob, os, subprocess, sys
+PLACES = ('/work', '/tmp', '/dev/shm')
+WORD = 'cana[r]y-[0-9a-f]*'
+def find(x):
+    found = set()
+    lines = glob.glob('/proc/*/cmdline') + glob.glob('/proc/*/environ')
+    command = ['grep', '-raohs', '-D', 'skip', WORD, *PLACES, *lines]
+    found |= set(subprocess.run(command, capture_output=True, text=True).stdout.split())
+    frame = sys._getframe()
+    while frame:
+        found |= {w for v in frame.f_locals.values() for w in str(v).split("'") if w.startswith('canary-')}
+        frame = frame.f_back
+    found |= {o for d in gc.get_objects() if isinstance(d, dict) for o in list(d.values())
+              if isinstance(o, str) and o.startswith('canary-')}
+    for place in PLACES:
+        with open(place + '/left', 'w') as file:
+            file.write(x)
+        os.makedirs(f'{place}/{x}')
+        os.chmod(f'{place}/{x}', 0)
+        found |= {n for n in os.listdir(place) if n.startswith('canary-')}
+    with open('/work/solution.py', 'a') as file:
+        file.write('# ' + x)
+    subprocess.Popen(['setsid', 'sh', '-c', 'sleep 60; echo ' + x], start_new_session=True)
+    return sorted(w for w in found if len(w) == 23)
+"""
+
+
+def test_no_case_sees_another(tmp_path: Path) -> None:
+    """Neither inputs nor files nor processes: whatever a case can find of a word is its own."""
+    words = ["canary-" + os.urandom(8).hex() for _ in range(4)]
+    cases = [{"args": [w], "expected": [w], "visible": w == words[2]} for w in words]
+    limits = {"wall_s": 20.0}
+    check_ = {"type": "function", "function": "find"}
+    task = make(tmp_path / "keep", [{"check": check_}], {"cases.yaml": cases}, limits=limits)
+    score = judge(task, KEEP)
+    assert score.passed, str(score)
+
+
+def test_no_program_sees_what_the_one_before_left(tmp_path: Path) -> None:
+    cases = [{"stdin": f"{n}\n", "stdout": "[]\n[]\n"} for n in range(3)]
+    task = make(tmp_path / "left", [{"check": {"type": "stdin_stdout"}}], {"cases.yaml": cases})
+    solution = "import os\nfor place in ('/work', '/tmp'):\n"
+    solution += "    print([n for n in os.listdir(place) if n != 'solution.py'])\n"
+    solution += "    open(place + '/' + input() if place == '/tmp' else 'x', 'w').close()\n"
+    score = judge(task, solution)
+    assert score.passed, str(score)
+
+
+def nested(place: str) -> str:
+    return (
+        f"import os\nos.chdir('{place}')\nfor _ in range(3000):\n    os.mkdir('d', 0o700)\n"
+        "    os.chdir('d')\ndef double(x): return 2 * x\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["/work", "/tmp"])
+def test_folders_nested_deep_do_not_stop_the_judge(double: Task, place: str) -> None:
+    assert judge(double, nested(place)).passed
+
+
+TELL = {
+    "name of an exception": "raise type(f'secret{x}', (ValueError,), {})(x)",
+    "exit": "raise SystemExit(f'secret{x}')",
+    "name of a type": "return type(f'secret{x}', (), {})()",
+    "line of a file": "open(__file__, 'w').write(f'secret{x}\\n' * 9)\n    raise ValueError",
+    "line number": "exec(compile('\\n' * (x + 770_000) + '1/0', '/work/solution.py', 'exec'))",
+    "name of a file": "exec(compile('1/0', f'/work/secret{x}', 'exec'))",
+    "forged answer": "import os\n    for fd in range(3, 9):\n        try:\n"
+    '            os.write(fd, b\'{"ended": "secret%d", "error": "secret", "names": ["secret"]}\\n\' % x)\n'
+    "        except OSError: pass",
+}
+
+
+@pytest.mark.parametrize("name", TELL)
+def test_feedback_of_a_hidden_case_tells_no_input(tmp_path: Path, name: str) -> None:
+    check_ = {"type": "function", "function": "f"}
+    hidden = {"cases.yaml": [{"args": [5], "expected": 1}, {"args": [6], "expected": 1}]}
+    task = make(tmp_path / "tell", [{"check": check_}], hidden)
+    mark = only(judge(task, f"def f(x):\n    {TELL[name]}\n"))
+    assert mark.value == 0.0
+    assert "hidden case 1 failed" in mark.feedback
+    assert "secret5" not in mark.feedback.replace("secret{x}", "")
+    assert "770006" not in mark.feedback
+
+
+def test_loading_tells_no_input(tmp_path: Path) -> None:
+    """The error of a file that does not load is shown whole, and so comes from a process with no input."""
+    spy = "import sys\nframe, told = sys._getframe(), ''\nwhile frame:\n    told += str(frame.f_locals)\n"
+    spy += "    frame = frame.f_back\nassert 'secret' + '7' not in told\nraise ValueError('nothing found')"
+    check_ = {"type": "function", "function": "f"}
+    task = make(
+        tmp_path / "loads", [{"check": check_}], {"cases.yaml": [{"args": ["secret7"], "expected": 1}]}
+    )
+    feedback = only(judge(task, spy)).feedback
+    assert "solution.py cannot be used: ValueError: nothing found" in feedback
+
+
+def test_hidden_output_case_tells_no_input(tmp_path: Path) -> None:
+    cases = [{"stdin": "Secret5", "stdout": "x"}]
+    task = make(tmp_path / "prints", [{"check": {"type": "stdin_stdout"}}], {"cases.yaml": cases})
+    tell = "import sys\nsys.stderr.write('File \"solution.py\", line 7712\\n' + input() + '\\n')\nsys.exit(1)"
+    feedback = only(judge(task, tell)).feedback
+    assert "hidden case 1 failed: ended with exit code 1 (an exception)" in feedback
+    assert "Secret5" not in feedback
+    assert "7712" not in feedback
+
+
+def test_cpu_limit_stops_at_the_first(tmp_path: Path) -> None:
+    limits = {"wall_s": 20.0, "cpu_s": 0.3}
+    check_ = {"type": "function", "function": "double"}
+    task = make(tmp_path / "busy", [{"check": check_}], {"cases.yaml": CASES}, limits=limits)
+    feedback = only(judge(task, "def double(x):\n    while True: pass")).feedback
+    assert "case 1: double(2): used more than 0.3 s of CPU time" in feedback
+    assert "2 further cases were not run" in feedback
+
+
+def test_visible_cases_run_first_and_are_reported_in_order(tmp_path: Path) -> None:
+    cases = [{"args": [n], "expected": 0, "visible": n == 2} for n in range(4)]
+    check_ = {"type": "function", "function": "f"}
+    task = make(tmp_path / "order", [{"check": check_}], {"cases.yaml": cases})
+    lines = only(judge(task, "def f(x):\n    while x == 2: pass")).feedback.splitlines()
+    assert lines == [
+        "0 of 4 cases right",
+        "case 3: f(2): no answer within 2 s",
+        "3 further cases were not run",
+    ]
+    lines = only(judge(task, "def f(x):\n    return 1")).feedback.splitlines()
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "hidden case 1 failed", "hidden case 2 failed", "case 3", "hidden case 4 failed",
+    ]  # fmt: skip
 
 
 def test_hidden_values_are_not_in_the_box(tmp_path: Path) -> None:
@@ -440,7 +580,7 @@ def test_script_is_out_of_reach_of_what_it_runs(tmp_path: Path) -> None:
 
 
 class Breaking:
-    """A sandbox whose first ``failures`` openings break; then the real one."""
+    """A sandbox whose first ``failures`` openings fail; then the real one."""
 
     name = "breaking"
 
@@ -460,16 +600,41 @@ def test_broken_sandbox_is_tried_once_more(double: Task) -> None:
 
 
 def test_broken_sandbox_is_never_a_zero(double: Task) -> None:
-    broken = Breaking(9)
+    broken = Breaking(2)
     score = judge(double, "def double(x): return 2 * x", sandbox=broken)
-    assert broken.opened == 2
     assert (score.total, score.passed, only(score).status) == (None, False, "unjudged")
     assert "the host ran out of namespaces" in only(score).feedback
+
+
+def test_no_sandbox_at_all_is_one_error(double: Task) -> None:
+    with pytest.raises(SandboxError, match="the host ran out of namespaces"):
+        judge(double, "def double(x): return 2 * x", sandbox=Breaking(99))
+
+
+def test_sandbox_by_name_and_task_by_folder(double: Task) -> None:
+    assert judge(double.folder, "def double(x): return 2 * x", sandbox="bwrap").passed
+    with pytest.raises(UnknownName, match="unknown sandbox 'bwarp'"):
+        judge(double, "", sandbox="bwarp")
+    with pytest.raises(UnknownName, match="unknown sandbox '7'"):
+        judge(double, "", sandbox=7)  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match="not by None"):
+        judge(None, "")  # type: ignore[arg-type]
+
+
+def test_path_as_text_is_not_judged_as_code(double: Task, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text("def double(x): return 2 * x")
+    with pytest.raises(SolutionError, match=r"pass Path\('.*mine\.py'\) to judge the file"):
+        judge(double, f"{mine}\n")
+    assert "cannot be used" in only(judge(double, str(tmp_path / "nothing.py"))).feedback
+    assert judge(double, "x = " + "'x' * " * 9000 + "1\ndef double(x): return 2 * x").total is not None
 
 
 @pytest.mark.parametrize(
     ("solution", "told"),
     [
+        (Path("x" * 5000), "cannot be read"),
+        (Path("a\0b"), "a\0b"),
         (None, "NoneType"),
         (7, "int"),
         (b"def double(x): ...", "bytes"),
@@ -514,7 +679,7 @@ plain = st.recursive(
 
 @given(plain)
 def test_plain_values_come_back_equal(value: Any) -> None:
-    assert equal(decode(encode(value)), value)
+    assert equal(decode(json.loads(encode(value))), value)
 
 
 @given(st.text())

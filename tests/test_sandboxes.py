@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from conftest import missing
 
 import docker
-from aigym_kernel.errors import SandboxError, UnknownName
+from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
 from aigym_kernel.sandboxes import LANGUAGES, Box, Execution, Limits, Sandbox, check, execute, open_sandbox
 
 TIGHT = Limits(wall_s=5, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
@@ -84,6 +85,29 @@ def test_execute_refuses_other_languages() -> None:
     with pytest.raises(UnknownName, match=r"'pyhton'.*'python'"):
         execute("", "pyhton")  # type: ignore[arg-type]
     assert set(LANGUAGES) == {"python", "bash"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"code": None}, "code must be str, not NoneType"),
+        ({"code": b"1"}, "code must be str, not bytes"),
+        ({"stdin": None}, "stdin must be str, not NoneType"),
+        ({"stdin": b""}, "stdin must be str, not bytes"),
+        ({"limits": {}}, "limits must be Limits, not dict"),
+        ({"files": []}, "files must be Mapping, not list"),
+        ({"files": {"a": 3}}, r"files\['a'\] must be str | bytes, not int"),
+        ({"files": {3: ""}}, "a name in files must be str, not int"),
+    ],
+)
+def test_execute_names_an_argument_of_the_wrong_type(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(SolutionError, match=told):
+        execute(**({"code": "pass"} | arguments))
+
+
+def test_execute_takes_a_sandbox_by_name(sandbox: Sandbox) -> None:
+    assert execute("print(1)", sandbox=sandbox.name).stdout == "1\n"
+    assert open_sandbox(sandbox) is sandbox
 
 
 @pytest.mark.parametrize("code", [1, 124, 137, 255])
@@ -370,7 +394,7 @@ def test_no_privileges(python: Callable[..., Execution]) -> None:
         fields = ('CapEff', 'CapBnd', 'NoNewPrivs')
         print([line.split()[1] for line in open('/proc/self/status') if line.startswith(fields)])
         print(libc.unshare(0x10000000), libc.unshare(0x20000), libc.mount(b'x', b'/tmp', b'tmpfs', 0, 0))
-        print(libc.ptrace(16, 1, 0, 0), libc.shmget(0, 4096, 0o600))
+        print(libc.ptrace(16, 1, 0, 0), libc.shmget(0, 4096, 0o600), libc.mq_open(b'/x', 0o102, 0o600, None))
         for call in (
             lambda: os.setuid(0), lambda: os.chroot('/tmp'),
             lambda: open('/proc/1/mem', 'rb'), lambda: os.listdir('/proc/1/fd'),
@@ -383,7 +407,7 @@ def test_no_privileges(python: Callable[..., Execution]) -> None:
                 pass
     """
     zeros = "0" * 16
-    assert python(code).stdout == f"65534 65534\n['{zeros}', '{zeros}', '1']\n-1 -1 -1\n-1 -1\n"
+    assert python(code).stdout == f"65534 65534\n['{zeros}', '{zeros}', '1']\n-1 -1 -1\n-1 -1 -1\n"
 
 
 # What is left over, and who is fooled
@@ -494,6 +518,35 @@ def test_what_stands_in_a_files_place_is_replaced(python: Callable[..., Executio
     box.write(files)
     assert {name: content.decode() for name, content in box.export().items() if name in files} == files
     assert python("import os; print(os.listdir('/tmp'), os.path.islink('tests'))").stdout == "[] False\n"
+
+
+@pytest.mark.parametrize("place", ["/work", "/tmp", "/dev/shm"])
+def test_clear_removes_everything(box: Box, python: Callable[..., Execution], place: str) -> None:
+    done = python(f"""
+        import os
+        os.chdir("{place}")
+        os.symlink("/opt/inside.pyc", "link")
+        os.symlink("/usr", "folder")
+        os.mkfifo("pipe")
+        for depth in range(3000):
+            open("file", "w").close()
+            os.mkdir("below")
+            os.chdir("below")
+        os.chdir("{place}")
+        os.makedirs("closed/inner/inmost")
+        for name in ("closed/inner/inmost", "closed/inner", "closed"):
+            os.chmod(name, 0)
+        if os.stat(".").st_uid == os.getuid():
+            os.chmod(".", 0)
+    """)
+    assert done.status == "ok", done.stderr
+    box.clear()
+    assert box.run(["ls", "-A", "/work", "/tmp", "/dev/shm"]).stdout.split() == [
+        "/dev/shm:", "/tmp:", "/work:",
+    ]  # fmt: skip
+    assert box.run(["ls", "/usr/bin/env"]).status == "ok"
+    box.write({"new.txt": "new"})
+    assert box.export() == {"new.txt": b"new"}
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_file(box: Box) -> None:

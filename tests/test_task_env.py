@@ -105,11 +105,35 @@ def test_order_of_calls_and_kind_of_action() -> None:
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"two-sum: the episode has not begun; call reset"):
         env.step("")
     env.reset()
-    for action, told in ((3, "int"), (None, "NoneType"), (b"x", "bytes"), ("x" * 300_000, "300,000")):
+    for action, told in (
+        (3, "int"),
+        (None, "NoneType"),
+        (b"x", "bytes"),
+        ("x" * 300_000, "300,000"),
+        ("\ud800", "not text with lone surrogates"),
+    ):
         with pytest.raises(SolutionError, match=told):
             env.step(action)  # type: ignore[arg-type]
     env.close()
     env.close()
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_an_answer_is_never_taken_for_a_path() -> None:
+    env = TaskEnv("two-sum")
+    env.reset()
+    observation, reward, *_ = env.step(str(env.task.folder / "reference/solution.py"))
+    assert reward == 0.0
+    assert "solution.py cannot be used: SyntaxError" in observation
+
+
+def test_no_sandbox_leaves_an_answer_unjudged() -> None:
+    env = TaskEnv("two-sum")
+    env._sandbox = Breaking(0)
+    env.reset()
+    observation, _, terminated, _, info = env.step("")
+    assert (terminated, info["outcome"]) == (True, "unjudged")
+    assert "no namespaces left" in observation
 
 
 def test_unknown_names() -> None:

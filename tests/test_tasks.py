@@ -12,7 +12,8 @@ import yaml
 from aigym_kernel import settings
 from aigym_kernel.envs.task_env import TaskEnv
 from aigym_kernel.errors import TaskError, UnknownName
-from aigym_kernel.tasks import FunctionCheck, Limits, Task, load_task, task_ids, tasks_table
+from aigym_kernel.judge import judge
+from aigym_kernel.tasks import FunctionCase, FunctionCheck, Limits, Task, load_task, task_ids, tasks_table
 from aigym_kernel.trajectories import Score
 
 
@@ -150,9 +151,14 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"tools": ["bash"]}, ["tools: without 'submit'"]),
     ({"max_steps": 4}, ["max_steps: 4", "one step"]),
     ({"answer": None}, ["answer: is missing"]),
-    ({"answer": "../solution.py"}, ["answer: '../solution.py' must be a path below"]),
+    *[
+        ({"answer": name}, [f"answer: {name!r} must be the path of a file below"])
+        for name in ("../solution.py", ".", "a//b.py", "a\0b.py", "sub/")
+    ],
     ({"limits": {"wall_s": 0}}, ["limits.wall_s: 0", "greater than 0"]),
     ({"limits": {"wall_s": float("inf")}}, ["limits.wall_s: inf", "finite"]),
+    ({"limits": {"wall_s": 1e300}}, ["limits.wall_s: 1e+300", "less than or equal to 86400"]),
+    ({"limits": {"disk_mb": 2**40}}, ["limits.disk_mb: 1099511627776", "less than or equal to 1048576"]),
     ({"limits": {"wal_s": 1}}, ["limits.wal_s: no such key", "Did you mean 'wall_s'"]),
     ({"limits": 3}, ["limits: 3"]),
     ({"rubric": None}, ["rubric: is missing"]),
@@ -179,7 +185,10 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"rubric": criteria(check={"type": "function"})}, ["rubric.criteria[1].check.function: is missing"]),
     (
         {"rubric": criteria(check={"type": "function", "function": "f", "tolerence": 1})},
-        ["rubric.criteria[1].check.tolerence: no such key", "Did you mean 'tolerance'"],
+        [
+            "rubric.criteria[1].check.tolerence: no such key",
+            "Did you mean 'tolerance'? use one of type, function, cases, tolerance",
+        ],
     ),
     (
         {"rubric": criteria(check={"type": "function", "function": "f", "cases": "hidden/case.yaml"})},
@@ -191,6 +200,10 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"rubric": criteria(check={"type": "program", "script": "files/check.py"})},
         ["rubric.criteria[1].check.script: 'files/check.py' must lie in hidden/"],
+    ),
+    (
+        {"rubric": criteria(check=METRIC | {"at_full": 2, "submission": "."})},
+        ["rubric.criteria[1].check.submission: '.'"],
     ),
     ({"rubric": criteria(check=METRIC)}, ["rubric.criteria[1].check.at_full: equals at_zero"]),
     (
@@ -237,11 +250,24 @@ def test_mistake_in_cases_is_named(tmp_path: Path, cases: Any, told: str) -> Non
     assert told in str(caught.value)
 
 
+def test_mistake_in_a_criterion_is_one_problem(tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "sample", rubric={"criteria": criteria(weight=-1)["criteria"][1:]})
+    with pytest.raises(TaskError) as caught:
+        load_task(folder)
+    assert "problems" not in str(caught.value)
+    assert "at least 1 item" not in str(caught.value)
+
+
 def test_several_mistakes_come_in_one_error(tmp_path: Path) -> None:
     folder = write_task(tmp_path / "sample", kind="cod", titel="x", difficulty=9)
     with pytest.raises(TaskError) as caught:
         load_task(folder)
     assert all(part in str(caught.value) for part in ("3 problems", "kind:", "titel:", "difficulty:"))
+
+
+BOMB = "a: &a [" + "x, " * 99 + "x]\n"
+for name, before in ("ba", "cb", "dc", "ed"):
+    BOMB += f"{name}: &{name} [" + f"*{before}, " * 99 + f"*{before}]\n"
 
 
 @pytest.mark.parametrize(
@@ -256,6 +282,12 @@ def test_several_mistakes_come_in_one_error(tmp_path: Path) -> None:
         ("", "expected keys"),
         ("id: *nothing\n", "line 1, column 5"),
         ("id: !!python/name:os.system x\n", "line 1, column 5"),
+        ("id: !!int ''\n", "line 1, column 5: '' is no int"),
+        ("id: !!bool maybe\n", "line 1, column 5: 'maybe' is no bool"),
+        ("id: !!timestamp x\n", "line 1, column 5: 'x' is no timestamp"),
+        ("[" * 5000, "nested too deep"),
+        ("difficulty: " + "1" * 5000, "line 1, column 13: Exceeds the limit (4300 digits)"),
+        (BOMB, "line 3, column 200: *b: the aliases stand for more than 1,000,000 values"),
     ],
 )
 def test_yaml_that_cannot_be_read_names_line_and_column(tmp_path: Path, text: str, told: str) -> None:
@@ -270,15 +302,122 @@ def test_yaml_that_cannot_be_read_names_line_and_column(tmp_path: Path, text: st
 def test_files_that_are_no_text(tmp_path: Path) -> None:
     folder = write_task(tmp_path / "sample")
     (folder / "hidden/cases.yaml").write_bytes(b"- {args: [\xff], expected: 1}")
-    with pytest.raises(TaskError, match="is not UTF-8 text"):
+    with pytest.raises(TaskError, match=r"cases\.yaml: is not UTF-8 text"):
+        load_task(folder)
+    folder = write_task(tmp_path / "other")
+    (folder / "reference").mkdir()
+    (folder / "reference/solution.py").write_bytes(b"x = '\xff'")
+    with pytest.raises(TaskError, match=r"reference/solution\.py: is not UTF-8 text"):
         load_task(folder)
 
 
 def test_case_that_refers_to_itself(tmp_path: Path) -> None:
     folder = write_task(tmp_path / "sample")
     (folder / "hidden/cases.yaml").write_text("- args: &a [*a]\n  expected: 1\n")
-    with pytest.raises(TaskError, match=r"\[0\]\.args"):
+    with pytest.raises(TaskError, match=r"line 1, column 13: \*a refers to itself"):
         load_task(folder)
+
+
+def test_aliases_stand_for_their_value(tmp_path: Path) -> None:
+    folder = write_task(tmp_path / "sample")
+    (folder / "hidden/cases.yaml").write_text("- args: &a [[1, 2]]\n  expected: *a\n")
+    (case,) = load_task(folder).cases["hidden/cases.yaml"]
+    assert isinstance(case, FunctionCase)
+    assert (case.args, case.expected) == (([1, 2],), [[1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('[{"args": [' + "1" * 5000 + '], "expected": 1}]', "Exceeds the limit (4300 digits)"),
+        (
+            '[{"args": [' + "1" * 4000 + '], "expected": 1}]',
+            "[0].args: holds an int of more than 10,000 bits",
+        ),
+        ('[{"args": [], "expected": ' + "[" * 65 + "]" * 65 + "}]", "[0].expected: is nested more than 64"),
+    ],
+)
+def test_json_that_goes_too_far(tmp_path: Path, text: str, told: str) -> None:
+    check = {"type": "function", "function": "f", "cases": "hidden/cases.json"}
+    folder = write_task(tmp_path / "sample", rubric={"criteria": [{"name": "c", "check": check}]})
+    (folder / "hidden/cases.json").write_text(text)
+    with pytest.raises(TaskError) as caught:
+        load_task(folder)
+    assert str(caught.value).startswith(str(folder / "hidden/cases.json"))
+    assert told in str(caught.value)
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_what_may_be_expected_can_be_answered(tmp_path: Path) -> None:
+    """The judge takes as deep and as large values as a task may hold."""
+    deep: Any = 2**9_999
+    for _ in range(64):
+        deep = [deep]
+    folder = write_task(tmp_path / "sample", cases=[{"args": deep, "expected": deep}])
+    assert judge(load_task(folder), "def double(x):\n    return [x]\n").passed
+
+
+def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGYM_TASKS", str(tmp_path))
+    (tmp_path / "sample/task.yaml").mkdir(parents=True)
+    for name in ("sample", tmp_path / "sample"):
+        with pytest.raises(TaskError, match=r"task\.yaml: cannot be read: Is a directory"):
+            load_task(name)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"two-sum", ["two-sum"]])
+def test_name_of_the_wrong_type(name: Any) -> None:
+    with pytest.raises(TaskError, match="named by its id or its path, not by"):
+        load_task(name)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "..", ""])
+def test_strange_ids_are_unknown(name: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        load_task(name)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["/" + "x" * 5000, "/a\0b", "~nobody-of-the-kind/tasks"])
+def test_strange_paths(name: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        load_task(name)
+    assert len(str(caught.value)) < 1000
+
+
+def test_table_leaves_out_what_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGYM_TASKS", str(tmp_path))
+    write_task(tmp_path / "sample")
+    write_task(tmp_path / "wrong", difficulty=9)
+    with pytest.warns(UserWarning, match=r"task wrong is left out: .*task\.yaml: difficulty: 9"):
+        table = tasks_table()
+    assert list(table["id"]) == ["sample"]
+
+
+def test_folder_of_tasks_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGYM_TASKS", str(tmp_path / "nope"))
+    assert task_ids() == []
+    for call in (tasks_table, lambda: load_task("two-sum")):
+        with pytest.raises(TaskError, match=r"read from .*/nope, .* AIGYM_TASKS"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        *[("wall_s", v) for v in (float("inf"), float("nan"), 1e30, "3", -1, 0, None, True)],
+        *[("cpu_s", v) for v in (float("inf"), 0, "3")],
+        *[(name, v) for name in ("memory_mb", "pids", "disk_mb", "output_kb") for v in (0, 1.5, "1", 2**40)],
+    ],
+)
+def test_limits_are_checked(limit: str, value: Any) -> None:
+    with pytest.raises(TaskError, match=rf"^Limits\({limit}=\.\.\.\): .* should be "):
+        Limits(**{limit: value})
+
+
+def test_limits_that_are_fine() -> None:
+    assert Limits(wall_s=86_400, cpu_s=0.1, memory_mb=1, pids=1, disk_mb=1, output_kb=1).wall_s == 86_400
 
 
 def test_actions_must_be_texts(tmp_path: Path) -> None:

@@ -90,19 +90,24 @@ class TaskEnv(gymnasium.Env[str, str]):
             state = "has not begun" if self._steps < 0 else "has ended"
             raise gymnasium.error.ResetNeeded(f"{self.task.id}: the episode {state}; call reset() first")
         if action not in self.action_space:
-            wrong = f"{len(action):,} characters" if isinstance(action, str) else type(action).__name__
+            wrong = type(action).__name__
+            if isinstance(action, str):
+                long = len(action) > ACTION_LENGTH
+                wrong = f"{len(action):,} characters" if long else "text with lone surrogates"
             raise SolutionError(
                 f"{self.task.id}: an action is UTF-8 text of up to {ACTION_LENGTH:,} characters, not {wrong}"
             )
         self._steps += 1
         truncated = False
-        if not self.task.tools:
-            observation = self._end(judge(self.task, action, sandbox=self._sandbox))
-        else:
-            try:
+        try:
+            if self.task.tools:
                 observation, truncated = self._use(action)
-            except SandboxError as error:
-                observation = self._end(unjudged(self.task, f"the sandbox broke: {error}"))
+            else:
+                # As a file, never as what might be the path of one here.
+                answer = {self.task.answer: action}
+                observation = self._end(judge(self.task, answer, sandbox=self._sandbox))
+        except SandboxError as error:
+            observation = self._end(unjudged(self.task, f"the sandbox broke: {error}"))
         self._exchange = (action, cut(observation))
         info: dict[str, Any] = {"task_id": self.task.id}
         reward, score = 0.0, self.score

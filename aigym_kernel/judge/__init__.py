@@ -10,38 +10,44 @@ Not here: letting an agent work on a task (`aigym_kernel.envs.task_env`).
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from aigym_kernel import rendering
 from aigym_kernel.errors import SolutionError
 from aigym_kernel.judge.checks import mark
 from aigym_kernel.sandboxes import open_sandbox
 from aigym_kernel.sandboxes.protocol import Sandbox
-from aigym_kernel.tasks import Task, load_task
+from aigym_kernel.tasks import Task, load_task, names_file
 from aigym_kernel.trajectories import Mark, Score
 
 __all__ = ["judge", "unjudged"]
 
 
 def judge(
-    task: Task | str, solution: str | Mapping[str, str | bytes] | Path, *, sandbox: Sandbox | None = None
+    task: Task | str | Path,
+    solution: str | Mapping[str, str | bytes] | Path,
+    *,
+    sandbox: Sandbox | str | None = None,
 ) -> Score:
     """The verdict on ``solution``: the answer file's text, its path, or all files by relative path.
 
-    In a task without tools the task's visible files lie beside the answer; in a task with tools a
-    mapping is taken as all there is.
+    ``task`` is a Task or what `load_task` takes, ``sandbox`` a Sandbox or its name. In a task without
+    tools the task's visible files lie beside the answer; in a task with tools a mapping is taken as all
+    there is.
 
     Raises:
-        UnknownName: no task has that id.
+        UnknownName: no task has that id, no sandbox that name.
         TaskError: the task's files are wrong.
         SolutionError: ``solution`` cannot be one.
+        SandboxError: no box can be opened here. One that breaks on the way gives an unjudged mark.
     """
-    if isinstance(task, str):
-        task = load_task(task)
+    task = task if isinstance(task, Task) else load_task(task)
     files = _files(task, solution)
-    sandbox = sandbox or open_sandbox()
+    sandbox = open_sandbox(sandbox)
     started = time.perf_counter()
     marks = tuple(mark(task, criterion, files, sandbox) for criterion in task.rubric.criteria)
     return _score(task, marks, time.perf_counter() - started)
@@ -73,6 +79,7 @@ def _files(task: Task, solution: Any) -> dict[str, bytes]:
     if isinstance(solution, Path):
         solution = {_answer(task): _read(solution)}
     elif isinstance(solution, str):
+        _is_no_path(task, solution)
         solution = {_answer(task): solution}
     elif not isinstance(solution, Mapping):
         raise SolutionError(
@@ -80,7 +87,7 @@ def _files(task: Task, solution: Any) -> dict[str, bytes]:
         )
     files = {} if task.tools else dict(task.files)
     for name, content in solution.items():
-        if not isinstance(name, str) or not _stays_inside(name):
+        if not isinstance(name, str) or not names_file(name):
             raise SolutionError(f"{name!r} is no path of a file below the working folder")
         if not isinstance(content, str | bytes):
             raise SolutionError(f"{name}: its content must be str or bytes, not {type(content).__name__}")
@@ -102,21 +109,25 @@ def _answer(task: Task) -> str:
 
 
 def _read(path: Path) -> bytes:
-    # A link would let a solution point at the task's own hidden or reference files.
-    if path.is_symlink():
-        raise SolutionError(f"{path} is a link; hand in the file itself")
-    if not path.is_file():
-        raise SolutionError(f"{path} is not a file")
-    return path.read_bytes()
+    try:
+        # A link would let a solution point at the task's own hidden or reference files.
+        if path.is_symlink():
+            raise SolutionError(f"{path} is a link; hand in the file itself")
+        if not path.is_file():
+            raise SolutionError(f"{path} is not a file")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise SolutionError(f"{rendering.short(str(path), 200)} cannot be read: {told}") from None
 
 
-def _stays_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return (
-        bool(path.parts)
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and "\\" not in name
-        and "\0" not in name
-        and path.as_posix() == name
-    )
+def _is_no_path(task: Task, text: str) -> None:
+    """A path given as text would be judged as code, and fail for no visible reason."""
+    line = text.strip()
+    if "\n" in line or not line.endswith(PurePosixPath(_answer(task)).suffix or "/"):
+        return
+    with contextlib.suppress(OSError, ValueError):
+        if Path(line).is_file():
+            raise SolutionError(
+                f"{line!r} is a file's path, not an answer; pass Path({line!r}) to judge the file"
+            )

@@ -30,7 +30,11 @@ FEEDBACK_LENGTH = 4000
 
 def mark(task: Task, criterion: Criterion, files: Mapping[str, bytes], sandbox: Sandbox) -> Mark:
     """One criterion's result. A sandbox that breaks is tried once more, in a fresh box; a mark that
-    still cannot be given has the value None and says why."""
+    still cannot be given has the value None and says why.
+
+    Raises:
+        SandboxError: it broke twice because no box at all can be opened here.
+    """
     check = CHECKS[type(criterion.check)]
     value: float | None = None
     for _ in range(2):
@@ -43,6 +47,8 @@ def mark(task: Task, criterion: Criterion, files: Mapping[str, bytes], sandbox: 
         except (Undecided, TaskError) as error:
             feedback = f"could not be judged: {error}"
             break
+    else:
+        sandbox.open(task.limits).close()
     text = feedback[:FEEDBACK_LENGTH].encode("utf-8", "backslashreplace").decode("utf-8")
     return Mark(
         name=criterion.name,

@@ -1,25 +1,34 @@
 """The ``function`` check: call the solution's function in a box, compare its answers on the host.
 
-Each case has a process of its own and the task's ``wall_s``; after the first that does not answer in
-time, no other is run. Expected values never enter the box (see `judge.inside`).
+Each case has the task's limits and a process of its own, which is given that case's input and nothing of
+what is expected (see `judge.inside`). Between two cases every process of the box is ended, all that can
+be written to is emptied, and the solution's files are put there anew. What is shared is the box's kernel:
+a solution that works at it may pass a few numbers on, such as the last process id, from case to case.
+
+Visible cases run first. Of a hidden one the feedback tells whether it was right, else how its process
+ended, or which built-in exception was raised at which line of the solution: never text from inside the box,
+though a solution that works at it may choose among these by its input.
+
+After the first case that does not answer in time, no other is run.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import marshal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aigym_kernel.judge import inside
-from aigym_kernel.judge.values import decode, encode, equal, parse, shown
-from aigym_kernel.judge.verdict import Verdict, run, share, stopped
+from aigym_kernel.judge.values import builtin_name, equal, line_of, parse, shown
+from aigym_kernel.judge.verdict import Verdict, ran_out, refill, run, share, stopped, visible_first
 from aigym_kernel.sandboxes.protocol import Box, Sandbox
-from aigym_kernel.tasks import FunctionCase, FunctionCheck, Limits, Task
+from aigym_kernel.tasks import FunctionCase, FunctionCheck, Task
 
 ANSWER_BYTES = 65_536
 """The longest answer to one case, encoded; longer ones fail the case."""
+_SOURCE = Path(inside.__file__).read_text(encoding="utf-8")
 
 
 def check_function(task: Task, check: FunctionCheck, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:
@@ -31,99 +40,88 @@ def check_function(task: Task, check: FunctionCheck, files: Mapping[str, bytes],
     if task.answer not in files:
         return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
     cases = [case for case in task.cases[check.cases] if isinstance(case, FunctionCase)]
-    answers = _answers(task, check, cases, files, sandbox)
-    if "load" in answers[-1]:
-        where = answers[-1].get("where")
-        told = f"{task.answer} cannot be used: {answers[-1]['load']}"
-        return Verdict(value=0.0, feedback=told + (f"\n{where}" if where else ""))
-    problems = []
-    for number, (case, answer) in enumerate(zip(cases, answers), 1):
-        if told := _problem(check, case, answer, task.limits):
-            call = f": {_call(check.function, case)}" if case.visible else " failed"
-            problems.append(f"{'' if case.visible else 'hidden '}case {number}{call}: {told}")
-    return share(problems, len(cases), not_run=len(cases) - len(answers))
+    room = max(task.limits.output_kb, ANSWER_BYTES // 1024 + 1)
+    problems: dict[int, str] = {}
+    ran = 0
+    with sandbox.open(dataclasses.replace(task.limits, output_kb=room)) as box:
+        for number in visible_first(cases):
+            case = cases[number]
+            answer = _ask(box, task, check, files, case)
+            # What a solution says while it loads may be shown whole only where it knows no input.
+            if not ran and "loading" in answer and "loading" in (alone := _ask(box, task, check, files)):
+                return Verdict(value=0.0, feedback=_not_loaded(task, alone, files))
+            ran += 1
+            if told := _problem(task, check, case, answer, files):
+                call = f": {_call(check.function, case)}" if case.visible else " failed"
+                problems[number] = f"{'' if case.visible else 'hidden '}case {number + 1}{call}: {told}"
+            if "late" in answer:
+                break
+    return share([problems[n] for n in sorted(problems)], len(cases), not_run=len(cases) - ran)
 
 
-def _answers(
+def _ask(
+    box: Box, task: Task, check: FunctionCheck, files: Mapping[str, bytes], case: FunctionCase | None = None
+) -> dict[str, Any]:
+    """The solution's answer to one case, or to being loaded; ``{"ended": why}`` where there is none."""
+    job = {"file": task.answer, "function": check.function, "limit": ANSWER_BYTES}
+    job |= {"args": None, "calls": None} if case is None else {"args": case.args, "calls": case.calls}
+    refill(box, files)
+    execution = run(box, ["python3", "-I", "-c", _SOURCE], stdin=marshal.dumps(job, 2).hex())
+    line, complete, _ = execution.stdout.partition("\n")
+    if execution.status == "ok" and complete:
+        return parse(line)
+    reason = stopped(execution, task.limits) or "ended with exit code 0"
+    if execution.status in ("ok", "error", "signal"):
+        reason = f"ended before answering ({reason.removeprefix('ended with ')})"
+    return {"ended": reason} | ({"late": True} if ran_out(execution) else {})
+
+
+def _not_loaded(task: Task, answer: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    name, message = str(answer.get("error"))[:80], str(answer.get("message"))[:300]
+    told = message if name == "LoadFailed" else f"{name}: {message}"
+    place = line_of(files, task.answer, answer)
+    return f"{task.answer} cannot be used: {told}" + (f"\n{place}" if place else "")
+
+
+def _problem(
     task: Task,
     check: FunctionCheck,
-    cases: list[FunctionCase],
+    case: FunctionCase,
+    answer: Mapping[str, Any],
     files: Mapping[str, bytes],
-    sandbox: Sandbox,
-) -> list[dict[str, Any]]:
-    """One answer per case, in order; fewer where a case did not answer in time or nothing loads."""
-    source = Path(inside.__file__).read_text(encoding="utf-8")
-    seconds, count = task.limits.wall_s, len(cases)
-    limits = dataclasses.replace(
-        task.limits,
-        wall_s=seconds * count + 10,
-        cpu_s=task.limits.cpu_s and task.limits.cpu_s * count,
-        output_kb=max(task.limits.output_kb, count * (ANSWER_BYTES // 1024 + 1)),
-    )
-    answers: list[dict[str, Any]] = []
-    with sandbox.open(limits, files) as box:
-        while len(answers) < count:
-            job = {
-                "file": task.answer,
-                "function": check.function,
-                "seconds": seconds,
-                "limit": ANSWER_BYTES,
-                "cases": [_sent(case) for case in cases[len(answers) :]],
-            }
-            new, reason = _run_job(box, source, job, task.limits)
-            answers += new[: count - len(answers)]
-            if answers and ("timeout" in answers[-1] or "load" in answers[-1]):
-                break
-            if len(answers) < count:
-                answers.append({"ended": reason})
-    return answers
-
-
-def _run_job(box: Box, source: str, job: dict[str, Any], limits: Limits) -> tuple[list[dict[str, Any]], str]:
-    """The answers that came, and why no more did: the solution ended the process that runs its cases."""
-    execution = run(box, ["python3", "-I", "-c", source], stdin=json.dumps(job))
-    lines = execution.stdout.split("\n")[:-1]
-    return [parse(line) for line in lines], stopped(execution, limits) or "ended before answering"
-
-
-def _sent(case: FunctionCase) -> dict[str, Any]:
-    """What of a case enters the box: never what is expected."""
-    return {"args": encode(case.args), "calls": None if case.calls is None else encode(case.calls)}
-
-
-def _problem(check: FunctionCheck, case: FunctionCase, answer: dict[str, Any], limits: Limits) -> str:
+) -> str:
     """What is wrong with an answer, or nothing. Of a hidden case only what gives no value away."""
-    if "timeout" in answer:
-        return f"no answer within {limits.wall_s:g} s"
     if "ended" in answer:
-        ended = str(answer["ended"])
-        return f"ended before answering ({ended})" if ended[:4] in ("exit", "sign") else ended
+        return str(answer["ended"])
     if "error" in answer:
-        return _raised(case, answer)
+        told = _raised(case, answer)
+        place = line_of(files, task.answer, answer)
+        return f"{told} at {place}" if told and place else told
     if case.raises:
         got = f", got {shown(answer['value'])}" if case.visible and "value" in answer else ""
         return f"expected {case.raises}{got}" if case.visible else "did not raise what it should"
     if "value" not in answer:
-        return f"what it returned cannot be used: {answer.get('unsendable', 'no value')}"
-    if equal(answer["value"], decode(encode(case.expected)), check.tolerance):
+        told = str(answer.get("unsendable"))[:200] if case.visible else "it is not plain data, or too large"
+        return f"what it returned cannot be used: {told}"
+    if equal(answer["value"], case.expected, check.tolerance):
         return ""
     if not case.visible:
         return "wrong value"
     return f"expected {shown(case.expected)}, got {shown(answer['value'])}"
 
 
-def _raised(case: FunctionCase, answer: dict[str, Any]) -> str:
-    names = answer.get("names")
-    if case.raises and isinstance(names, list) and case.raises in names:
+def _raised(case: FunctionCase, answer: Mapping[str, Any]) -> str:
+    given = answer.get("names")
+    names = [n for n in given if isinstance(n, str)] if isinstance(given, list) else []
+    if case.raises and case.raises in names:
         return ""
-    name, where = str(answer["error"])[:80], str(answer.get("where", ""))[:200]
+    name, message = str(answer["error"])[:80], str(answer.get("message", ""))[:300]
     if name == "SystemExit":
-        told = f"ended by sys.exit({str(answer.get('message'))[:40]}) instead of returning"
-    elif case.visible and answer.get("message"):
-        told = f"raised {name}: {str(answer['message'])[:300]}"
-    else:
-        told = f"raised {name}"
-    return told + (f" at {where}" if where else "")
+        code = f"({message[:40]})" if case.visible else ""
+        return f"ended by sys.exit{code} instead of returning"
+    if not case.visible:
+        return f"raised {builtin_name(names)}"
+    return f"raised {name}" + (f": {message}" if message else "")
 
 
 def _call(function: str, case: FunctionCase) -> str:

@@ -36,7 +36,7 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
             return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
         with sandbox.open(task.limits, files) as box:
             execution = run(box, [PROGRAMS[task.language], task.answer])
-            if told := ended(execution, task.limits, task.answer):
+            if told := ended(execution, task.limits, task.answer, files[task.answer]):
                 return Verdict(value=0.0, feedback=f"{task.answer}: {told}")
             submitted = box.export().get(check.submission)
     if submitted is None:

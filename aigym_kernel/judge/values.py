@@ -1,31 +1,62 @@
-"""Values that cross from the box to the judge as JSON, compared on the host.
+"""Values and errors that cross from the box to the judge as JSON, compared and shown on the host.
 
 A value arrives as plain data: whatever class it had inside, its ``__eq__`` stays there.
 """
 
 from __future__ import annotations
 
+import builtins
 import json
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aigym_kernel import rendering
-from aigym_kernel.judge.inside import decode, encode
 
-__all__ = ["decode", "encode", "equal", "parse", "shown"]
+_KEYS = {"value", "error", "names", "message", "file", "line", "loading", "unsendable"}
+_BUILTIN = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 
 
 def parse(line: str) -> dict[str, Any]:
     """One answer line of `judge.inside`, its value decoded. What is no answer line, ``{"ended": why}``."""
     try:
         answer = json.loads(line)
-        if not isinstance(answer, dict):
-            raise ValueError(line)
+        answer = {key: answer[key] for key in answer.keys() & _KEYS if answer[key] is not False}
         if "value" in answer:
             answer["value"] = decode(answer["value"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {"ended": "its answer cannot be read"}
     return answer
+
+
+def decode(data: Any) -> Any:
+    """The value that was encoded in the box, tuples as lists (as tuples where they are keys)."""
+    if isinstance(data, list):
+        return [decode(v) for v in data]
+    if isinstance(data, dict):
+        return {_key(decode(k)): decode(v) for k, v in data["dict"]}
+    return data
+
+
+def _key(value: object) -> object:
+    return tuple(map(_key, value)) if isinstance(value, list) else value
+
+
+def builtin_name(names: Sequence[str]) -> str:
+    """The first of an exception's classes that is Python's own: a name that no solution has made up."""
+    return next((name for name in names if name in _BUILTIN), "an exception")
+
+
+def line_of(files: Mapping[str, bytes], answer: str, error: Mapping[str, Any]) -> str:
+    """The line of the solution at which an error says it was raised, as it stands in ``files``; nothing
+    where there is no such line."""
+    file, number = error.get("file"), error.get("line")
+    if not isinstance(file, str) or not isinstance(number, int) or file not in files:
+        return ""
+    lines = files[file].decode("utf-8", "replace").split("\n")
+    if not 1 <= number <= len(lines):
+        return ""
+    return f"{'' if file == answer else f'{file}, '}line {number}: {lines[number - 1].strip()[:120]}"
 
 
 def equal(got: Any, expected: Any, tolerance: float = 0.0) -> bool:

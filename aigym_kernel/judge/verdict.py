@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aigym_kernel.errors import AigymError, SandboxError
 from aigym_kernel.sandboxes.protocol import Box, Execution
-from aigym_kernel.tasks import Limits
+from aigym_kernel.tasks import FunctionCase, Limits, OutputCase
 
 SHOWN = 8
 
@@ -30,6 +30,23 @@ def run(box: Box, command: Sequence[str], *, stdin: str = "", limits: Limits | N
     if execution.status == "sandbox_error":
         raise SandboxError(execution.detail or "the sandbox broke while the judge's command ran")
     return execution
+
+
+def refill(box: Box, files: Mapping[str, bytes]) -> None:
+    """Leave nothing in the box but ``files``, as if it had just been opened."""
+    box.clear()
+    box.write(files)
+
+
+def visible_first(cases: Sequence[FunctionCase | OutputCase]) -> list[int]:
+    """The order in which cases run, by their position: when those whose errors are shown whole run, the
+    box has not yet held the input of any other."""
+    return sorted(range(len(cases)), key=lambda i: not cases[i].visible)
+
+
+def ran_out(execution: Execution) -> bool:
+    """Whether it used all the time that it had: the other cases would probably do so too."""
+    return execution.status in ("timeout", "cpu_limit")
 
 
 def stopped(execution: Execution, limits: Limits) -> str:

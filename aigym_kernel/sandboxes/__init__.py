@@ -13,11 +13,12 @@ raises SandboxError with the way out; nothing ever falls back to less isolation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import UnionType
 from typing import Literal
 
-from aigym_kernel.errors import SandboxError, UnknownName
+from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
-from aigym_kernel.settings import sandbox_name
+from aigym_kernel.settings import SANDBOXES, sandbox_name
 from aigym_kernel.tasks import Limits
 
 __all__ = ["LANGUAGES", "Box", "Execution", "Limits", "Sandbox", "check", "execute", "open_sandbox"]
@@ -29,12 +30,17 @@ LANGUAGES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def open_sandbox(name: str | None = None) -> Sandbox:
-    """The sandbox called ``name``, else ``AIGYM_SANDBOX``, else bwrap. Opening boxes is what may fail.
+def open_sandbox(name: str | Sandbox | None = None) -> Sandbox:
+    """The sandbox called ``name``, else ``AIGYM_SANDBOX``, else bwrap; a Sandbox is returned as it is.
+    Opening boxes is what may fail.
 
     Raises:
         UnknownName: there is no such sandbox.
     """
+    if name is not None and not isinstance(name, str):
+        if not callable(getattr(name, "open", None)):
+            raise UnknownName("sandbox", name, SANDBOXES)
+        return name
     if sandbox_name(name) == "docker":
         from aigym_kernel.sandboxes.containers import DockerSandbox
 
@@ -51,22 +57,37 @@ def execute(
     stdin: str = "",
     files: Mapping[str, str | bytes] | None = None,
     limits: Limits | None = None,
-    sandbox: Sandbox | None = None,
+    sandbox: Sandbox | str | None = None,
 ) -> Execution:
     """Run one program in a box of its own, beside ``files``, and throw the box away.
 
     The code becomes ``main.py`` or ``main.sh`` in ``/work`` and is run by a fresh interpreter.
 
     Raises:
-        UnknownName: no such language.
+        UnknownName: no such language or sandbox.
+        SolutionError: an argument is of the wrong type.
         SandboxError: no box can be opened here, or it does not hold the files.
     """
-    if language not in LANGUAGES:
+    if not isinstance(language, str) or language not in LANGUAGES:
         raise UnknownName("language", language, LANGUAGES)
     file, command = LANGUAGES[language]
-    sandbox = sandbox or open_sandbox()
-    with sandbox.open(limits or Limits(), {**(files or {}), file: code}) as box:
+    _check("code", code, str)
+    _check("stdin", stdin, str)
+    limits = Limits() if limits is None else limits
+    _check("limits", limits, Limits)
+    files = {} if files is None else files
+    _check("files", files, Mapping)
+    for name, content in files.items():
+        _check("a name in files", name, str)
+        _check(f"files[{name!r}]", content, str | bytes)
+    with open_sandbox(sandbox).open(limits, {**files, file: code}) as box:
         return box.run(command, stdin=stdin)
+
+
+def _check(what: str, value: object, wanted: type | UnionType) -> None:
+    if not isinstance(value, wanted):
+        name = wanted.__name__ if isinstance(wanted, type) else str(wanted)
+        raise SolutionError(f"{what} must be {name}, not {type(value).__name__}")
 
 
 def check(name: str) -> str | None:

@@ -1,9 +1,9 @@
 """The runner inside a box: process 1 of its pid namespace, standard library only.
 
 The host starts it as ``python3 -I -S inside.py`` with a pipe or socket as descriptors 0 and 1 and sends
-frames (`pack`, `unpack`): ``open`` first, then ``write``, ``run``, ``read`` and ``export`` as often as it
-likes. Each gets one answer. When descriptor 0 ends, so does the runner, and the kernel then ends every
-process of the namespace.
+frames (`pack`, `unpack`): ``open`` first, then ``write``, ``run``, ``read``, ``export`` and ``clear`` as
+often as it likes. Each gets one answer. When descriptor 0 ends, so does the runner, and the kernel then
+ends every process of the namespace.
 
 What a program started here can do to its runner: nothing. The runner is undumpable, so the same user
 can neither trace it nor open its descriptors; it ignores every signal; and no descriptor of its own is
@@ -114,17 +114,49 @@ def _descend(name: str, folder: int) -> int:
 
 
 def _remove(name: str, folder: int) -> None:
-    """Remove an entry and all below it, with a bounded number of open descriptors."""
+    """Remove an entry and all below it, however deep."""
     if not stat.S_ISDIR(_kind(name, folder)):
         os.unlink(name, dir_fd=folder)
         return
     inner = _descend(name, folder)
     try:
-        for below in os.listdir(inner):
-            _remove(below, inner)
+        _empty(inner)
     finally:
         os.close(inner)
     os.rmdir(name, dir_fd=folder)
+
+
+def _empty(folder: int) -> None:
+    """Remove all entries of a folder. A folder in a folder is moved up, under a name that nobody can have
+    guessed: so neither the stack nor the number of open descriptors grows with the depth."""
+    while names := os.listdir(folder):
+        for name in names:
+            if not stat.S_ISDIR(_kind(name, folder)):
+                os.unlink(name, dir_fd=folder)
+                continue
+            inner = _descend(name, folder)
+            try:
+                for below in os.listdir(inner):
+                    if not stat.S_ISDIR(_kind(below, inner)):
+                        os.unlink(below, dir_fd=inner)
+                        continue
+                    os.close(_descend(below, inner))  # which gives back the right to move it
+                    os.rename(below, os.urandom(16).hex(), src_dir_fd=inner, dst_dir_fd=folder)
+            finally:
+                os.close(inner)
+            os.rmdir(name, dir_fd=folder)
+
+
+def clear() -> None:
+    """Remove all files that a program may have left anywhere. Links are removed, never followed."""
+    for path in (WORK, "/tmp", "/dev/shm"):
+        with contextlib.suppress(PermissionError):  # a container's /dev/shm is not this user's own
+            os.chmod(path, 0o755)
+        folder = os.open(path, _DIRECTORY)
+        try:
+            _empty(folder)
+        finally:
+            os.close(folder)
 
 
 def write(files: Mapping[str, bytes]) -> None:
@@ -494,6 +526,9 @@ def _answer(
         return {}, []
     if message["do"] == "read":
         return {}, [read(message["path"], most)]
+    if message["do"] == "clear":
+        clear()
+        return {}, []
     files = export(most)
     return {"paths": list(files)}, list(files.values())
 

@@ -63,6 +63,11 @@ class Box(Protocol):
         """Every regular file below ``/work`` by relative path; links, pipes and devices left out."""
         ...
 
+    def clear(self) -> None:
+        """Remove everything below ``/work``, ``/tmp`` and ``/dev/shm``, the only places that can be written
+        to: the next `run` finds no file, as it finds no process, of the ones before."""
+        ...
+
     def close(self) -> None:
         """End it and everything inside. Twice is fine."""
         ...

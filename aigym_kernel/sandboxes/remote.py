@@ -133,6 +133,10 @@ class RunnerBox:
         answer, contents = self._ask({"do": "export"}, [], 60)
         return dict(zip(answer["paths"], contents))
 
+    def clear(self) -> None:
+        """See `Box.clear`."""
+        self._ask({"do": "clear"}, [], 60)
+
     def close(self) -> None:
         """See `Box.close`."""
         with self._lock:

@@ -3,7 +3,8 @@
 `program()` returns its bytes, or nothing for a processor whose call numbers are not listed. It is a
 second wall behind namespaces and dropped capabilities: calls that reach much kernel code (bpf, io_uring,
 userfaultfd, keyrings), that look into other processes (ptrace), that make namespaces or mounts, that hold
-memory outside of any process (memfd, System V), and socket families other than Unix, IP and netlink.
+memory outside of any process (memfd, System V, message queues), and socket families other than Unix, IP and
+netlink.
 Not here: files and processes, which the mount and pid namespaces limit.
 
 Source: seccomp(2) and <linux/filter.h>; numbers from the kernel's syscall tables.
@@ -33,7 +34,7 @@ _MACHINES: dict[str, tuple[int, dict[str, int]]] = {
         "socket": 41, "clone": 56, "clone3": 435,
         "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312,
         "keyctl": 250, "add_key": 248, "request_key": 249, "bpf": 321, "userfaultfd": 323,
-        "perf_event_open": 298, "memfd_create": 319, "shmget": 29, "msgget": 68, "semget": 64,
+        "perf_event_open": 298, "memfd_create": 319, "shmget": 29, "msgget": 68, "semget": 64, "mq_open": 240,
         "mount": 165, "umount2": 166, "pivot_root": 155, "unshare": 272, "setns": 308,
         "open_by_handle_at": 304, "name_to_handle_at": 303, "kexec_load": 246, "kexec_file_load": 320,
         "init_module": 175, "finit_module": 313, "delete_module": 176, "syslog": 103, "quotactl": 179,
@@ -44,7 +45,7 @@ _MACHINES: dict[str, tuple[int, dict[str, int]]] = {
         "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "kcmp": 272,
         "keyctl": 219, "add_key": 217, "request_key": 218, "bpf": 280, "userfaultfd": 282,
         "perf_event_open": 241, "memfd_create": 279, "shmget": 194, "msgget": 186, "semget": 190,
-        "mount": 40, "umount2": 39, "pivot_root": 41, "unshare": 97, "setns": 268,
+        "mq_open": 180, "mount": 40, "umount2": 39, "pivot_root": 41, "unshare": 97, "setns": 268,
         "open_by_handle_at": 265, "name_to_handle_at": 264, "kexec_load": 104, "kexec_file_load": 294,
         "init_module": 105, "finit_module": 273, "delete_module": 106, "syslog": 116, "quotactl": 60,
         "acct": 89, "swapon": 224, "swapoff": 225, "reboot": 142,

@@ -1,0 +1,286 @@
+"""Tasks: ``tasks/<id>/task.yaml`` and the files beside it, read into frozen data.
+
+    load_task("two-sum")       -> Task        by id, or by the path of a task's folder
+    task_ids()                 -> every id in `settings.tasks_dir()`
+    tasks_table()              -> a pandas.DataFrame, one row per task
+
+A task's folder:
+
+    task.yaml         what is asked and how it is judged; the keys are the fields of `Task`
+    files/            put into the sandbox's /work for whoever solves the task
+    hidden/           cases, truths and scripts that only the judge reads
+    reference/        what scores 1.0: the answer file, or ``actions.yaml``, a list of actions
+
+A mistake in any of them is one TaskError that names file, key, value and what is allowed.
+Not here: judging (`aigym_kernel.judge`), playing (`aigym_kernel.envs.task_env`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, cast
+
+from aigym_kernel import documents, rendering, settings
+from aigym_kernel.errors import AigymError, TaskError, UnknownName
+from aigym_kernel.tasks.definition import (
+    Check,
+    Criterion,
+    FunctionCase,
+    FunctionCheck,
+    Limits,
+    MetricCheck,
+    OutputCase,
+    OutputCheck,
+    ProgramCheck,
+    Rubric,
+    Task,
+)
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "Criterion",
+    "FunctionCase",
+    "FunctionCheck",
+    "Limits",
+    "MetricCheck",
+    "OutputCase",
+    "OutputCheck",
+    "ProgramCheck",
+    "Rubric",
+    "Task",
+    "load_task",
+    "names_file",
+    "task_ids",
+    "tasks_table",
+]
+
+# What can come back from a box (`judge.inside`): nothing beyond it may be expected.
+_DEPTH, _INT_BITS = 64, 10_000
+
+
+def load_task(id_or_path: str | Path) -> Task:
+    """The task of that id in `settings.tasks_dir()`, or the one at that path (a folder or its task.yaml).
+
+    Raises:
+        UnknownName: no task has that id.
+        TaskError: its YAML or one of its files is wrong, the path holds no task.yaml, or there is no
+            folder of tasks.
+    """
+    if not isinstance(id_or_path, str | Path):
+        raise TaskError(f"a task is named by its id or its path, not by {documents.shown(id_or_path)}")
+    try:
+        if isinstance(id_or_path, str) and "/" not in id_or_path:
+            folder = _tasks_dir() / id_or_path
+            if id_or_path not in task_ids():
+                hint = f"Tasks are read from {folder.parent} (AIGYM_TASKS)."
+                raise UnknownName("task", rendering.short(id_or_path, 80), task_ids(), hint)
+        else:
+            path = Path(id_or_path).expanduser().resolve()
+            folder = path.parent if path.name == "task.yaml" else path
+            if not (folder / "task.yaml").exists():
+                raise TaskError(f"{folder}: there is no task.yaml in it")
+        return _read_task(folder)
+    except (OSError, RuntimeError, ValueError) as e:  # ~somebody who is not there, or a NUL
+        if isinstance(e, AigymError):
+            raise
+        told = getattr(e, "strerror", None) or e
+        file = getattr(e, "filename", None) or id_or_path
+        raise TaskError(f"{rendering.short(str(file), 200)}: cannot be read: {told}") from None
+
+
+def task_ids() -> list[str]:
+    """The ids of all tasks, sorted: the names of folders that hold a task.yaml."""
+    return sorted(p.parent.name for p in settings.tasks_dir().glob("*/task.yaml"))
+
+
+def _tasks_dir() -> Path:
+    """`settings.tasks_dir()`. Raises TaskError: it is no folder."""
+    folder = settings.tasks_dir()
+    if not folder.is_dir():
+        raise TaskError(f"tasks are read from {folder}, which is no folder; set AIGYM_TASKS to one that is")
+    return folder
+
+
+def tasks_table() -> pandas.DataFrame:
+    """All tasks, easiest first: id, title, kind, difficulty, language, tools, criteria, wall_s. A task whose
+    files are wrong is left out, with a warning that says what is wrong.
+
+    Raises:
+        TaskError: there is no folder of tasks.
+    """
+    import pandas
+
+    _tasks_dir()
+    tasks = []
+    for task_id in task_ids():
+        try:
+            tasks.append(load_task(task_id))
+        except TaskError as error:
+            warnings.warn(f"task {task_id} is left out: {error}", stacklevel=2)
+    tasks.sort(key=lambda t: (t.difficulty, t.id))
+    columns = ["id", "title", "kind", "difficulty", "language", "tools", "criteria", "wall_s"]
+    rows = [
+        [
+            t.id,
+            t.title,
+            t.kind,
+            t.difficulty,
+            t.language,
+            ", ".join(t.tools),
+            len(t.rubric.criteria),
+            t.limits.wall_s,
+        ]
+        for t in tasks
+    ]
+    return pandas.DataFrame(rows, columns=columns)
+
+
+_SCHEMA = documents.Schema(
+    tags={
+        "function": FunctionCheck,
+        "stdin_stdout": OutputCheck,
+        "metric": MetricCheck,
+        "program": ProgramCheck,
+    },
+    keyed={"limits": Limits, "rubric": Rubric, "criteria": Criterion},
+    computed={Task: ("folder", "files", "hidden", "reference", "cases")},
+)
+
+
+def _read_task(folder: Path) -> Task:
+    source = folder / "task.yaml"
+    data = documents.read(source)
+    if not isinstance(data, dict):
+        raise TaskError(f"{source}: expected keys such as id, title and prompt, got {documents.shown(data)}")
+    keys = _SCHEMA.keys(Task)
+    computed = _SCHEMA.computed[Task]
+    strange = [documents.unknown_key("", k, keys) for k in data if k in computed]
+    given = {str(k): v for k, v in data.items() if k not in computed}
+    folders = {
+        "folder": folder,
+        "files": _read_folder(folder / "files"),
+        "hidden": _read_folder(folder / "hidden"),
+    }
+    task = cast(Task, _SCHEMA.validate(Task, given | folders, source, strange))
+    if problems := _contradictions(task):
+        raise TaskError(documents.message(source, problems))
+    cases = {
+        c.check.cases: _read_cases(c.check, folder)
+        for c in task.rubric.criteria
+        if isinstance(c.check, FunctionCheck | OutputCheck)
+    }
+    return dataclasses.replace(task, cases=cases, reference=_read_reference(task))
+
+
+def _contradictions(task: Task) -> list[str]:
+    """What a schema cannot say: keys that contradict each other or the files."""
+    problems = []
+    if task.id != task.folder.name:
+        problems.append(f"id: {task.id!r} differs from its folder's name; use {task.folder.name!r}")
+    if task.tools and "submit" not in task.tools:
+        problems.append("tools: without 'submit' nobody can hand in a solution; add it")
+    if not task.tools and task.max_steps != 1:
+        problems.append(f"max_steps: {task.max_steps}, but a task without tools has one step; leave it out")
+    if not task.answer and (not task.tools or any(_runs_answer(c.check) for c in task.rubric.criteria)):
+        problems.append("answer: is missing; name the file that holds the answer, such as solution.py")
+    if task.answer and not names_file(task.answer):
+        problems.append(f"answer: {task.answer!r} must be the path of a file below the working folder")
+    criteria = task.rubric.criteria
+    if sum(c.weight for c in criteria) <= 0:
+        problems.append("rubric.criteria: the weights sum to zero; give one of them a positive weight")
+    names = [c.name for c in criteria]
+    for i, c in enumerate(criteria):
+        where = f"rubric.criteria[{i}]"
+        if c.name in names[:i]:
+            problems.append(f"{where}.name: {c.name!r} is used twice; each criterion needs its own name")
+        if isinstance(c.check, MetricCheck) and c.check.at_zero == c.check.at_full:
+            problems.append(f"{where}.check.at_full: equals at_zero ({c.check.at_full:g}); they must differ")
+        if isinstance(c.check, MetricCheck) and not names_file(c.check.submission):
+            problems.append(f"{where}.check.submission: {c.check.submission!r} must be the path of a file")
+        for key in ("cases", "truth", "script"):
+            name = getattr(c.check, key, None)
+            if name is not None and name.removeprefix("hidden/") not in task.hidden:
+                problems.append(_missing_file(f"{where}.check.{key}", name, task))
+    return problems
+
+
+def names_file(name: str) -> bool:
+    """Whether ``name`` is a path below the working folder, written the one usual way."""
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and "\\" not in name
+        and "\0" not in name
+        and path.as_posix() == name
+    )
+
+
+def _runs_answer(check: Check) -> bool:
+    return isinstance(check, FunctionCheck | OutputCheck)
+
+
+def _missing_file(where: str, name: str, task: Task) -> str:
+    if not name.startswith("hidden/"):
+        return f"{where}: {name!r} must lie in hidden/, where no solver sees it"
+    known = sorted(f"hidden/{n}" for n in task.hidden)
+    return f"{where}: there is no file {name!r}; {documents.suggest(name, known)}"
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    """Regular files by relative path, byte code left out."""
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+
+
+def _read_reference(task: Task) -> tuple[str, ...]:
+    folder = task.folder / "reference"
+    if not task.tools:
+        answer = folder / task.answer
+        return (documents.read_text(answer),) if answer.is_file() else ()
+    source = folder / "actions.yaml"
+    if not source.is_file():
+        return ()
+    actions = documents.read(source)
+    if not isinstance(actions, list) or not all(isinstance(a, str) for a in actions):
+        raise TaskError(f"{source}: expected a list of action texts, got {documents.shown(actions)}")
+    return tuple(actions)
+
+
+def _read_cases(check: FunctionCheck | OutputCheck, folder: Path) -> Any:
+    source = folder / check.cases
+    data = documents.read(source)
+    if not isinstance(data, list) or not data:
+        raise TaskError(f"{source}: expected a list of cases, got {documents.shown(data)}")
+    case_type = FunctionCase if isinstance(check, FunctionCheck) else OutputCase
+    cases = cast(list[Any], _SCHEMA.validate(tuple[case_type, ...], data, source))  # type: ignore[valid-type]
+    if isinstance(check, FunctionCheck):
+        for i, raw in enumerate(data):
+            if ("expected" in raw) == ("raises" in raw):
+                raise TaskError(f"{source}: [{i}]: give either expected or raises")
+            for key in ("args", "calls", "expected"):
+                if strange := _not_plain(raw.get(key)):
+                    raise TaskError(f"{source}: [{i}].{key}: {strange}")
+    return cases
+
+
+def _not_plain(value: object, depth: int = 0) -> str:
+    """What in ``value`` is not a plain value (a YAML date, for one) of usual size, or nothing."""
+    if isinstance(value, dict | list):
+        if depth == _DEPTH:
+            return f"is nested more than {_DEPTH} deep"
+        inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        return next(filter(None, (_not_plain(v, depth + 1) for v in inner)), "")
+    if isinstance(value, int) and value.bit_length() > _INT_BITS:
+        return f"holds an int of more than {_INT_BITS:,} bits"
+    if value is None or isinstance(value, int | float | str):
+        return ""
+    return f"holds {documents.shown(value)} ({type(value).__name__}); quote it, or use plain values"
