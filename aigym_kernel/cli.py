@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from aigym_kernel.errors import AigymError, NotebookError
+from aigym_kernel.errors import AigymError, NotebookError, RunError
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 
@@ -44,27 +46,36 @@ def main() -> None:
 def _print(data: Any, json_: bool, text: Callable[[], Any] | None = None) -> None:
     """``data`` as JSON (infinite and NaN as null), or ``text()`` for people."""
     if json_:
-        click.echo(json.dumps(_finite(data), indent=2, default=str))
+        click.echo(json.dumps(_plain(data), indent=2))
     else:
         click.echo(str(text() if text else data))
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """As JSON has it: NaN and no time are null, a time is ISO text, bytes hexadecimal, the rest text."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(v) for v in value]
+    if hasattr(value, "tolist"):  # NumPy's arrays and scalars
+        return _plain(value.tolist())
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, bytes | bytearray):
+        return value.hex()
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return None if text in ("NaT", "<NA>") else text
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:
-    """A DataFrame's rows as plain values, times as ISO text."""
-    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", date_format="iso"))
+    rows: list[dict[str, Any]] = frame.to_dict("records")
     return rows
 
 
 def _table(frame: Any) -> str:
-    return "nothing" if frame.empty else str(frame.to_string(index=False, max_colwidth=60))
+    return "nothing" if frame.empty else str(frame.to_string(index=False, max_colwidth=60, na_rep=""))
 
 
 @main.command()
@@ -124,9 +135,10 @@ def execute(file: Path, language: Any, sandbox: str | None, json_: bool, **limit
     from aigym_kernel.sandboxes import Limits, execute, open_sandbox
 
     given = {name: value for name, value in limits.items() if value is not None}
-    stdin = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
-    code = file.read_text(encoding="utf-8", errors="surrogateescape")
-    result = execute(code, language, stdin=stdin, limits=Limits(**given), sandbox=open_sandbox(sandbox))
+    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    result = execute(
+        file.read_bytes(), language, stdin=stdin, limits=Limits(**given), sandbox=open_sandbox(sandbox)
+    )
     if json_:
         _print(result.to_dict(), True)
     else:
@@ -143,10 +155,12 @@ def execute(file: Path, language: Any, sandbox: str | None, json_: bool, **limit
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @as_json
 def train(env: str, algo: str, total_timesteps: int | None, seed: int, json_: bool) -> None:
-    """Train an agent on ENV and wait for it; Ctrl-C stops it and keeps what it learnt."""
+    """Train an agent on ENV and wait for it; Ctrl-C or SIGTERM stops it and keeps what it learnt."""
     from aigym_kernel.runs import train as start
 
     run = start(env, algo, total_timesteps=total_timesteps, seed=seed)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: run.stop())
     _watch(run)
     status = run.status()
     summary = {
@@ -234,9 +248,7 @@ def run(notebook: Path, parameters: tuple[tuple[str, str], ...], json_: bool) ->
     given = {name: _yaml_value(name, value) for name, value in parameters}
     try:
         done = run_notebook(notebook, given)
-    except NotebookError as problem:
-        if not problem.__suppress_context__:
-            raise
+    except RunError as problem:
         click.echo(f"error: {problem}", err=True)
         sys.exit(1)
     artifacts = done.folder / "artifacts"

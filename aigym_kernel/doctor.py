@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aigym_kernel import rendering, sandboxes, settings
+from aigym_kernel.errors import AigymError
 from aigym_kernel.store import Store
 
 
@@ -88,9 +89,16 @@ def _devices() -> list[Finding]:
 
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    problem, uses = "", "no usable device"
+    try:
+        uses = f"uses {settings.device()}"
+    except AigymError as error:
+        problem = str(error)
     gpu = ", ".join(names) or ("Apple GPU (mps)" if mps else "none; trainings run on the CPU")
     return [
-        Finding(name="torch", works=True, found=f"{torch.__version__}, uses {settings.device()}"),
+        Finding(
+            name="torch", works=not problem, found=f"{torch.__version__}, {uses}", bring=problem, needed=True
+        ),
         Finding(
             name="GPU",
             works=cuda or mps,
@@ -102,9 +110,17 @@ def _devices() -> list[Finding]:
 
 def _sandboxes() -> list[Finding]:
     findings = []
+    chosen = os.environ.get("AIGYM_SANDBOX") or "bwrap"
+    if chosen not in settings.SANDBOXES:
+        bring = f"set AIGYM_SANDBOX to one of {', '.join(settings.SANDBOXES)}, or unset it"
+        findings.append(
+            Finding(
+                name="AIGYM_SANDBOX", works=False, found=f"{chosen!r} is no sandbox", bring=bring, needed=True
+            )
+        )
     for name in settings.SANDBOXES:
         problem = sandboxes.check(name)
-        usual = name == "bwrap"
+        usual = name == chosen
         findings.append(
             Finding(
                 name=f"sandbox {name}",
@@ -123,8 +139,11 @@ def _store() -> Finding:
     while not folder.exists():
         folder = folder.parent
     try:
-        with tempfile.NamedTemporaryFile(dir=folder):
-            works = True
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**20))
+            file.flush()
+            os.fsync(file.fileno())
+        works = True
     except OSError:
         works = False
     free = shutil.disk_usage(folder).free / 2**30
@@ -132,7 +151,7 @@ def _store() -> Finding:
         name="store",
         works=works,
         found=f"{store.folder} ({free:.0f} GiB free)",
-        bring="set AIGYM_DATA to a folder that you may write to",
+        bring="set AIGYM_DATA to a folder that you may write to, on a disk with space",
         needed=True,
     )
 

@@ -13,13 +13,14 @@
 
     StoreWarning        something recorded is unreadable and was skipped; the rest is fine
 
-In a notebook an AigymError shows its message and the line that caused it, not this package's internals.
+In a notebook an AigymError shows its message alone, not this package's internals.
 Not for bugs: an unexpected exception keeps its whole traceback.
 """
 
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 
@@ -46,6 +47,11 @@ class UnknownName(AigymError, LookupError):
         if hint:
             parts.append(hint)
         super().__init__(" ".join(parts))
+        self._arguments = (kind, name, names, hint)
+
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[object, ...]]:
+        """How it travels between processes: an exception is otherwise rebuilt from its message alone."""
+        return type(self), self._arguments
 
 
 class TaskError(AigymError, ValueError):
@@ -85,3 +91,11 @@ class NotebookError(AigymError, ValueError):
 
 class StoreWarning(UserWarning):
     """Something recorded is unreadable and was skipped; the rest is fine."""
+
+
+def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> None:
+    """Raise an AigymError unless ``value`` is a whole number from ``least`` to ``most``."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or not least <= int(str(value)) <= most:
+        limit = f"from {least} on" if most == 2**63 - 1 else f"from {least} to {most}"
+        raise AigymError(f"{what}={value!r} must be a whole number {limit}")

@@ -18,11 +18,12 @@ from typing import Any
 
 import nbformat
 import papermill
+from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
-from aigym_kernel import report
-from aigym_kernel.errors import NotebookError, UnknownName
-from aigym_kernel.recording import new_run, recording
+from aigym_kernel import rendering, report
+from aigym_kernel.errors import NotebookError, RunError, UnknownName
+from aigym_kernel.recording import as_store, new_run, recording
 from aigym_kernel.runs import Run
 from aigym_kernel.store import Store
 
@@ -41,18 +42,22 @@ def run_notebook(
 
     Raises:
         UnknownName: the notebook has no such parameter.
-        NotebookError: it cannot be read, a value has the wrong type, or a cell failed.
+        NotebookError: it cannot be read, or a value has the wrong type.
+        RunError: a cell failed.
     """
+    if not isinstance(path, str | Path):
+        raise NotebookError(f"run_notebook({path!r}): expected the path of a notebook")
     source = Path(path).expanduser().resolve()
     checked = check_parameters(source, parameters or {})
-    store = store or Store()
+    store = as_store(store)
     config = {"notebook": source.name, "parameters": checked}
     record = new_run(store, kind="notebook", name=source.stem, config=config)
     run = Run(record.run_id, store)
     artifacts = run.folder / "artifacts"
     artifacts.mkdir(exist_ok=True)
     executed = artifacts / source.name
-    cells = len(nbformat.read(source, as_version=4).cells)  # type: ignore[no-untyped-call]
+    nb = nbformat.read(source, as_version=4)  # type: ignore[no-untyped-call]
+    cells = sum(cell.cell_type == "code" for cell in nb.cells) + bool(checked)
     with recording(store, record.run_id, total_steps=cells) as (_writer, tell):
         try:
             with _environment(AIGYM_DATA=str(store.folder), AIGYM_PARENT_RUN=record.run_id):
@@ -62,20 +67,28 @@ def run_notebook(
                     checked,
                     cwd=str(source.parent),
                     progress_bar=progress,
-                    # Not its warning, in every run, that it listens on this machine without encryption.
-                    extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                    # Neither its warning that it listens here unencrypted nor its traceback at Ctrl-C.
+                    extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 )
         except PapermillExecutionError as problem:
             injected = bool(checked)  # papermill's own cell stands before every one that can fail
-            raise NotebookError(
+            raise RunError(
                 f"{source.name}, cell {problem.cell_index + 1 - injected}: {problem.ename}: {problem.evalue} "
                 f"(executed up to there: {executed})"
             ) from None
         finally:
             if executed.is_file():
-                report.write_html(executed, executed.with_suffix(".html"))
-        tell(cells)
+                tell(_finish(executed))
     return run
+
+
+def _finish(executed: Path) -> int:
+    """Write the page, and sign the notebook as run by this user, so that JupyterLab shows its widgets.
+    Returns how many cells ran."""
+    report.write_html(executed, executed.with_suffix(".html"))
+    notebook = nbformat.read(executed, as_version=4)  # type: ignore[no-untyped-call]
+    NotebookNotary().sign(notebook)  # type: ignore[no-untyped-call]
+    return sum(bool(cell.get("execution_count")) for cell in notebook.cells)
 
 
 def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,9 +101,11 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> dict[str, Any
     if not path.is_file():
         raise NotebookError(f"no notebook at {path}; check the path")
     try:
+        nbformat.validate(nbformat.read(path, as_version=4))  # type: ignore[no-untyped-call]
         found = papermill.inspect_notebook(str(path))
     except Exception as problem:
-        raise NotebookError(f"{path.name} is not a readable notebook: {problem}") from None
+        reason = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise NotebookError(f"{path} is not a readable notebook: {rendering.short(reason, 200)}") from None
     if parameters and not found:
         raise NotebookError(
             f"{path.name} takes no parameters, got {sorted(parameters)}; tag one of its cells 'parameters'"

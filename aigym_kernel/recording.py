@@ -20,16 +20,30 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aigym_kernel import settings
-from aigym_kernel.errors import StoreError
+from aigym_kernel.errors import AigymError, StoreError
 from aigym_kernel.store import RunKind, RunRecord, RunState, RunStatus, Store, Writer
 
 FINAL: tuple[RunState, ...] = ("done", "failed", "stopped", "killed")
 """The states that a run does not leave again."""
 
 STATUS_EVERY_S = 0.5
+
+
+def as_store(store: Store | str | Path | None) -> Store:
+    """The store that an argument means: itself, the one in a folder, or the one that AIGYM_DATA names.
+
+    Raises:
+        AigymError: it is none of these.
+    """
+    if store is None or isinstance(store, str | Path):
+        return Store(store)
+    if not isinstance(store, Store):
+        raise AigymError(f"store={store!r} is no Store; pass a Store, its folder, or leave it out")
+    return store
 
 
 def new_run(store: Store, *, kind: RunKind, name: str, config: Mapping[str, Any]) -> RunRecord:
@@ -62,7 +76,8 @@ def recording(store: Store, run_id: str, *, total_steps: int) -> Iterator[tuple[
         interrupted = isinstance(problem, KeyboardInterrupt)
         # A full disk may refuse this too; the first problem is the one to hear of.
         with suppress(StoreError):
-            report.end("stopped" if interrupted else "failed", f"{type(problem).__name__}: {problem}")
+            reason = "interrupted by Ctrl-C" if interrupted else f"{type(problem).__name__}: {problem}"
+            report.end("stopped" if interrupted else "failed", reason)
         raise
     report.end(report.status.state if report.status.state in FINAL else "done", None)
 

@@ -1,11 +1,12 @@
 """Static HTML and SVG that need no kernel, no script and no network: tables, line charts, scores.
 
-Everything that a user may look at in a saved notebook is drawn here. Colours come from JupyterLab's
-CSS variables where they exist, so that light and dark themes both read well.
+Everything that a user may look at in a saved notebook is drawn here. SVG is put into ``<img>``: a notebook
+that JupyterLab does not trust loses inline SVG and keeps pictures. Greys read on light and dark alike.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -70,17 +71,32 @@ def line_chart(
     x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
     sx, sy = (width - 70) / ((x1 - x0) or 1), (height - 45) / ((y1 - y0) or 1)
     path = " ".join(f"{60 + (x - x0) * sx:.1f},{height - 25 - (y - y0) * sy:.1f}" for x, y in points)
-    label = 'font-size="11" fill="currentColor"'
-    return Markup(
-        f'<svg role="img" aria-label="{escape(title)}" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" style="max-width:100%;color:var(--jp-ui-font-color1,#333)">'
+    label = f'font-size="11" font-family="sans-serif" fill="{DULL}"'
+    return picture(
         f'<text x="60" y="13" {label}>{escape(title)}</text>'
-        f'<path d="M60 20V{height - 25}H{width - 5}" stroke="currentColor" fill="none" opacity=".4"/>'
+        f'<path d="M60 20V{height - 25}H{width - 5}" stroke="{DULL}" fill="none" opacity=".6"/>'
         f'<polyline points="{path}" fill="none" stroke="#1976d2" stroke-width="1.8"/>'
         f'<text x="55" y="28" text-anchor="end" {label}>{y1:.4g}</text>'
         f'<text x="55" y="{height - 25}" text-anchor="end" {label}>{y0:.4g}</text>'
         f'<text x="60" y="{height - 8}" {label}>{x0:,.0f}</text>'
-        f'<text x="{width - 5}" y="{height - 8}" text-anchor="end" {label}>{x1:,.0f}</text></svg>'
+        f'<text x="{width - 5}" y="{height - 8}" text-anchor="end" {label}>{x1:,.0f}</text>',
+        view=(width, height),
+        width=width,
+        alt=f"{title}: from {y0:.4g} to {y1:.4g}",
+    )
+
+
+def picture(svg: str, *, view: tuple[float, float], width: int, alt: str) -> Markup:
+    """SVG elements, in a box of ``view`` units, as an image ``width`` pixels wide."""
+    height = round(width * view[1] / view[0])
+    whole = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {view[0]} {view[1]}" '
+        f'width="{width}" height="{height}">{svg}</svg>'
+    )
+    data = base64.b64encode(whole.encode()).decode()
+    return Markup(
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" style="max-width:100%" '
+        f'src="data:image/svg+xml;base64,{data}">'
     )
 
 

@@ -18,17 +18,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
-from aigym_kernel import rendering
+from aigym_kernel import rendering, settings
 from aigym_kernel.envs import EnvSource, env_id, make
-from aigym_kernel.errors import AigymError, RunError, UnknownName
-from aigym_kernel.recording import FINAL, new_run, recording
+from aigym_kernel.errors import AigymError, RunError, TrainingError, UnknownName, check_whole
+from aigym_kernel.recording import FINAL, as_store, new_run, recording
 from aigym_kernel.rollouts import Agent, agent_name, describe, play
 from aigym_kernel.store import RunRecord, RunStatus, Store, Writer
 from aigym_kernel.trajectories import Trajectory
@@ -134,9 +134,9 @@ def load_run(run_id: str, store: Store | None = None) -> Run:
     Raises:
         UnknownName: the store has no such run.
     """
-    store = store or Store()
+    store = as_store(store)
     if run_id not in (known := store.run_ids()):
-        raise UnknownName("run", run_id, known)
+        raise UnknownName("run", run_id, known[-5:], "See aigym.sql('select run_id from runs').")
     return Run(run_id, store)
 
 
@@ -162,7 +162,8 @@ def train(
 
     Raises:
         UnknownName: the environment, algorithm or a field does not exist.
-        TrainingError: the algorithm cannot train on it.
+        TrainingError: the algorithm cannot train on it, or it cannot be sent to another process.
+        AigymError: this machine has no such device.
     """
     from aigym_kernel.train import ALGORITHMS
 
@@ -174,7 +175,9 @@ def train(
         changes["total_timesteps"] = total_timesteps
     config = algorithm.config.preset(name, seed=seed, **changes)
     algorithm.check(name if isinstance(env, str) else env, env_kwargs)
-    store = store or Store()
+    settings.device(config.device)
+    store = as_store(store)
+    pickled = None if isinstance(env, str) else _pickled(env)
     record = new_run(
         store,
         kind="train",
@@ -187,17 +190,29 @@ def train(
         },
     )
     folder = store.run_folder(record.run_id)
-    if not isinstance(env, str):
-        import cloudpickle
-
+    if pickled is not None:
         (folder / "artifacts").mkdir(exist_ok=True)
-        (folder / "artifacts" / "make_env.pkl").write_bytes(cloudpickle.dumps(env))
+        (folder / "artifacts" / "make_env.pkl").write_bytes(pickled)
     process = _spawn(folder)
     status = RunStatus(state="queued", pid=process.pid, total_steps=config.total_timesteps)
     store.write_status(record.run_id, status)
     assert process.stdin is not None
     process.stdin.close()
     return Run(record.run_id, store)
+
+
+def _pickled(env: Callable[..., gymnasium.Env[Any, Any]]) -> bytes:
+    """A function that builds an environment, by value."""
+    import cloudpickle
+
+    try:
+        data: bytes = cloudpickle.dumps(env)
+    except Exception as problem:
+        raise TrainingError(
+            f"env={env!r} cannot be sent to the run's own process: {problem}; build what it needs inside "
+            "the function, or train here: for update in aigym.ppo(env)"
+        ) from None
+    return data
 
 
 def _spawn(folder: Path) -> subprocess.Popen[bytes]:
@@ -234,11 +249,18 @@ def rollout(
 
     Raises:
         UnknownName: no such environment.
+        AigymError: ``n``, ``seed``, ``env`` or ``agent`` cannot be.
     """
-    if n < 1:
-        raise AigymError(f"rollout(n={n!r}): n is the number of trajectories; use 1 or more")
+    check_whole("rollout: n", n, 1)
+    check_whole("rollout: seed", seed, 0)
     made = make(env) if isinstance(env, str) else env
-    store = store or Store()
+    if not isinstance(made, gymnasium.Env):
+        raise AigymError(f"rollout: env={env!r} is neither an environment nor the id of one; see aigym.make")
+    if not callable(agent):
+        raise AigymError(
+            f"rollout: agent={agent!r} is not callable; an agent is (observation, steps) -> action"
+        )
+    store = as_store(store)
     name, env_kwargs = describe(made)
     config = {"env": name, "env_kwargs": env_kwargs, "agent": agent_name(agent), "n": n, "seed": seed}
     record = new_run(store, kind="rollout", name=f"{agent_name(agent)} {name}", config=config)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -160,6 +160,9 @@ class Trajectory:
             truncated=last and self.truncated,
             info=self.infos[t] if self.infos else (self.final_info if last else {}),
         )
+
+    def __iter__(self) -> Iterator[Step]:
+        return (self[t] for t in range(len(self)))
 
     @property
     def length(self) -> int:

@@ -6,19 +6,24 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aigym_kernel.store import Store
 from aigym_kernel.tasks import load_task
 
 pytestmark = pytest.mark.usefixtures("store_dir", "sandbox")
 
 
+COMMAND = [sys.executable, "-m", "aigym_kernel"]
+
+
 def aigym(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "aigym_kernel", *map(str, arguments)],
+        [*COMMAND, *map(str, arguments)],
         input=stdin,
         capture_output=True,
         text=True,
@@ -49,6 +54,19 @@ def test_doctor_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "set AIGYM_TASKS" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "bring"),
+    [("FORCE_DEVICE", "warp", "FORCE_DEVICE"), ("AIGYM_SANDBOX", "jail", "one of bwrap, docker")],
+)
+def test_doctor_survives_a_wrong_setting(
+    variable: str, value: str, bring: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    found = answer("doctor", code=1)
+    [wrong] = [f for f in found["findings"] if value in f["found"] + f["bring"]]
+    assert bring in wrong["bring"]
+
+
 def test_tasks_and_one_task() -> None:
     table = answer("tasks")
     assert len(table) >= 8
@@ -73,6 +91,15 @@ def test_judge_passes_fails_and_refuses(tmp_path: Path) -> None:
     assert aigym("judge", "two-sum", tmp_path / "absent.py").returncode == 2
 
 
+def test_no_sandbox_is_not_a_wrong_solution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    (tmp_path / "s.py").write_text("x = 1", encoding="utf-8")
+    done = aigym("judge", "two-sum", tmp_path / "s.py", "--sandbox", "docker")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_exec_reports_what_happened(tmp_path: Path) -> None:
     program = tmp_path / "p.py"
     program.write_text("import sys; print(input()); sys.exit(int(input()))", encoding="utf-8")
@@ -88,6 +115,51 @@ def test_exec_reports_what_happened(tmp_path: Path) -> None:
     assert aigym("exec", program, "--language", "cobol").returncode == 2
     assert aigym("exec", program, "--sandbox", "dokcer").returncode == 2
     assert aigym("exec", program, "--memory-mb", 0).returncode == 2
+
+
+def test_exec_passes_bytes_through(tmp_path: Path) -> None:
+    program = tmp_path / "p.py"
+    program.write_bytes(b"# -*- coding: latin-1 -*-\nimport sys\nprint('\xe9', sys.stdin.buffer.read())")
+    done = subprocess.run(
+        [*COMMAND, "exec", program, "--json"], input=b"\xff\x00", capture_output=True, timeout=60
+    )
+    assert json.loads(done.stdout)["stdout"] == "é b'\\xff\\x00'\n"
+
+
+def test_sigterm_stops_the_training(store_dir: Path) -> None:
+    command = [*COMMAND, "train", "CartPole-v1", "--total-timesteps", "50000000", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (store_dir / "store.json").exists() or Store().status(Store().run_ids()[0]).step == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    result = json.loads(out)
+    assert result["state"] == "stopped"
+    assert result["eval_return_mean"] > 0
+
+
+def test_any_sql_value_is_json() -> None:
+    answer("train", "CartPole-v1", "--total-timesteps", 1024)
+    [row] = answer(
+        "sql",
+        "select null as nothing, 'nan'::double as nan, 'ab'::blob as bytes, [1, null] as list, "
+        "{'a': timestamp '2026-01-02 03:04:05'} as struct, map {1: 2.5} as map, 9007199254740993 as large, "
+        "null::timestamp as never, date '2026-01-02' as day, 1.5::decimal(4, 2) as price, "
+        "'6ba7b810-9dad-11d1-80b4-00c04fd430c8'::uuid as id, interval 90 minute as took",
+    )
+    assert row["nothing"] is row["nan"] is row["never"] is None
+    assert row["bytes"] == "6162"
+    assert row["list"] == [1, None]
+    assert row["struct"] == {"a": "2026-01-02T03:04:05"}
+    assert row["map"] == {"1": 2.5}
+    assert row["large"] == 9007199254740993
+    assert row["day"].startswith("2026-01-02")
+    assert row["price"] == 1.5
+    assert row["id"] == "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+    assert "1H30M" in row["took"]
 
 
 def test_train_runs_sql_and_index() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
-from aigym_kernel.errors import NotebookError, UnknownName
+from aigym_kernel.errors import NotebookError, RunError, UnknownName
 from aigym_kernel.notebooks import check_parameters, run_notebook
 from aigym_kernel.report import write_html
 from aigym_kernel.store import Store, sql
@@ -91,7 +96,7 @@ def test_a_notebook_is_a_recorded_run_and_parent_of_what_it_starts(tmp_path: Pat
 
 def test_a_failing_cell_is_named_and_everything_up_to_it_is_kept(tmp_path: Path) -> None:
     path = notebook(tmp_path / "n.ipynb", "print('before')", "1 / 0", "print('after')")
-    with pytest.raises(NotebookError, match=r"n\.ipynb, cell 2: ZeroDivisionError: division by zero"):
+    with pytest.raises(RunError, match=r"n\.ipynb, cell 2: ZeroDivisionError: division by zero"):
         run_notebook(path, progress=False)
     [run_id] = Store().run_ids()
     status = Store().status(run_id)
@@ -103,7 +108,7 @@ def test_a_failing_cell_is_named_and_everything_up_to_it_is_kept(tmp_path: Path)
 
 def test_a_users_mistake_shows_no_internals_in_a_notebook(tmp_path: Path) -> None:
     path = notebook(tmp_path / "n.ipynb", "import aigym_kernel as aigym\naigym.make('two-summ')")
-    with pytest.raises(NotebookError, match="UnknownName"):
+    with pytest.raises(RunError, match="UnknownName"):
         run_notebook(path, progress=False)
     [run_id] = Store().run_ids()
     nb = nbformat.read(Store().run_folder(run_id) / "artifacts" / "n.ipynb", as_version=4)
@@ -112,6 +117,32 @@ def test_a_users_mistake_shows_no_internals_in_a_notebook(tmp_path: Path) -> Non
     assert "Did you mean 'two-sum'" in shown
     assert "File " not in shown
     assert "gymnasium.make" not in shown
+
+
+def test_an_interrupted_notebook_is_stopped_not_failed(tmp_path: Path) -> None:
+    path = notebook(tmp_path / "n.ipynb", "print('before')", "import time\ntime.sleep(120)")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aigym_kernel", "run", path], stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stderr is not None
+    told = b""
+    while b"1/2" not in told:  # the first cell is done
+        told += process.stderr.read1()
+        assert process.poll() is None, told
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+    told += process.communicate(timeout=60)[1]
+    assert b"Traceback" not in told
+    [run_id] = Store().run_ids()
+    status = Store().status(run_id)
+    assert (status.state, status.error) == ("stopped", "interrupted by Ctrl-C")
+    page = (Store().run_folder(run_id) / "artifacts" / "n.html").read_text(encoding="utf-8")
+    assert "before" in page
+
+
+def test_an_executed_notebook_is_trusted(tmp_path: Path) -> None:
+    run = run_notebook(notebook(tmp_path / "n.ipynb", "1 + 1"), progress=False)
+    executed = nbformat.read(run.folder / "artifacts" / "n.ipynb", as_version=4)
+    assert NotebookNotary().check_signature(executed)
 
 
 def test_a_widget_becomes_its_static_html(tmp_path: Path) -> None:

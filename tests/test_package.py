@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import pickle
 import subprocess
 import sys
 import tomllib
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import aigym_kernel
+from aigym_kernel.errors import UnknownName
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -81,6 +84,19 @@ def test_the_lock_pins_what_was_tested() -> None:
     for name, version in lock().items():
         installed = importlib.metadata.version(name).split("+")[0]
         assert installed == version, f"{name}: locked {version}, installed {installed}"
+
+
+def test_the_lock_installs_on_the_oldest_python() -> None:
+    oldest = next(iter(SpecifierSet(PROJECT["requires-python"]))).version + ".0"
+    for name in lock():
+        needed = importlib.metadata.metadata(name)["Requires-Python"] or ""
+        assert SpecifierSet(needed).contains(oldest), f"{name} needs Python {needed}"
+
+
+def test_a_pickled_error_arrives_whole() -> None:
+    error = UnknownName("environment", "Snak", ["Snake"], "See aigym.tasks().")
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), str(arrived)) == (UnknownName, str(error))
 
 
 def test_conda_uses_the_same_lock() -> None:

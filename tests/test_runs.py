@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,9 @@ def test_an_environment_of_ones_own_and_one_that_breaks() -> None:
     assert (kept["short"][0], kept["long"][0]) == (10, 10)
 
 
+LOCK = threading.Lock()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -148,6 +152,12 @@ def test_an_environment_of_ones_own_and_one_that_breaks() -> None:
         ({"env": "CartPole-v1", "learning_rat": 1}, UnknownName, "Did you mean 'learning_rate'"),
         ({"env": "CartPole-v1", "gamma": 2}, TrainingError, "gamma=2 must lie in"),
         ({"env": "two-sum"}, TrainingError, "aigym/two-sum-v0"),
+        ({"env": "CartPole-v1", "seed": -1}, TrainingError, "seed=-1"),
+        ({"env": "CartPole-v1", "seed": 2**32}, TrainingError, "seed=4294967296"),
+        ({"env": "CartPole-v1", "device": "warp"}, AigymError, "warp"),
+        ({"env": "CartPole-v1", "env_kwargs": [1]}, AigymError, r"env_kwargs=\[1\] must be a mapping"),
+        ({"env": "CartPole-v1", "store": 3}, AigymError, "store=3 is no Store"),
+        ({"env": lambda: (LOCK, Breaks())[1]}, TrainingError, "cannot be sent to the run's own process"),
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(
@@ -201,3 +211,20 @@ def test_an_unknown_run_is_named() -> None:
     rollout(scripted([0] * 500), "CartPole-v1")
     with pytest.raises(UnknownName, match="unknown run 'nope'"):
         load_run("nope")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n=0 must be a whole number from 1"),
+        ({"seed": 1.5}, "seed=1.5 must be a whole number"),
+        ({"agent": "random"}, "agent='random' is not callable"),
+        ({"env": 3}, "env=3 is neither an environment nor the id of one"),
+    ],
+)
+def test_a_rollout_that_cannot_be_is_told_before_anything_is_recorded(
+    arguments: dict[str, Any], message: str, store_dir: Path
+) -> None:
+    with pytest.raises(AigymError, match=message):
+        rollout(**{"agent": scripted([0]), "env": "CartPole-v1", **arguments})
+    assert not store_dir.exists()

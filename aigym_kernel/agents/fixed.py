@@ -14,7 +14,7 @@ from typing import Any
 
 from gymnasium import Space
 
-from aigym_kernel.errors import AigymError
+from aigym_kernel.errors import AigymError, check_whole
 from aigym_kernel.trajectories import Step, Trajectory
 
 
@@ -50,7 +50,14 @@ def random_agent(action_space: Space[Any], seed: int | None = None) -> RandomAge
 
     Args:
         seed: the same seed gives the same actions; None, other ones each time.
+
+    Raises:
+        AigymError: what is given is no space, or no seed.
     """
+    if not isinstance(action_space, Space):
+        raise AigymError(f"random_agent({action_space!r}): expected a space, such as env.action_space")
+    if seed is not None:
+        check_whole("random_agent: seed", seed, 0)
     space = copy.deepcopy(action_space)
     space.seed(seed)
     return RandomAgent(space=space)
@@ -67,4 +74,8 @@ def scripted(actions: Sequence[Any], name: str | None = None) -> Scripted:
 
 def replay(trajectory: Trajectory) -> Scripted:
     """An agent that repeats a trajectory's actions; with its seed too, a deterministic env repeats itself."""
+    if not isinstance(trajectory, Trajectory):
+        raise AigymError(
+            f"replay({trajectory!r}): expected a Trajectory; load one by id: aigym.Store().load(id)"
+        )
     return Scripted(actions=list(trajectory.actions), name=f"replay of {trajectory.id}")

@@ -63,6 +63,8 @@ def make_one(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> Any
         UnknownName: no environment has this id.
         AigymError: the environment refuses ``env_kwargs``, or the function returns no environment.
     """
+    if not isinstance(env_kwargs, Mapping | None):
+        raise AigymError(f"env_kwargs={env_kwargs!r} must be a mapping, such as {{'size': 8}}")
     kwargs = dict(env_kwargs or {})
     if isinstance(env, str):
         return make(env, **kwargs)

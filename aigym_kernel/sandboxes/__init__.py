@@ -51,10 +51,10 @@ def open_sandbox(name: str | Sandbox | None = None) -> Sandbox:
 
 
 def execute(
-    code: str,
+    code: str | bytes,
     language: Literal["python", "bash"] = "python",
     *,
-    stdin: str = "",
+    stdin: str | bytes = "",
     files: Mapping[str, str | bytes] | None = None,
     limits: Limits | None = None,
     sandbox: Sandbox | str | None = None,
@@ -71,8 +71,8 @@ def execute(
     if not isinstance(language, str) or language not in LANGUAGES:
         raise UnknownName("language", language, LANGUAGES)
     file, command = LANGUAGES[language]
-    _check("code", code, str)
-    _check("stdin", stdin, str)
+    _check("code", code, str | bytes)
+    _check("stdin", stdin, str | bytes)
     limits = Limits() if limits is None else limits
     _check("limits", limits, Limits)
     files = {} if files is None else files

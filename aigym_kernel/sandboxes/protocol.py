@@ -45,7 +45,9 @@ class Box(Protocol):
     """An open sandbox. Its working folder ``/work`` lives until `close`; processes only as long as
     the `run` that started them. Usable as a context manager and from any thread, one call at a time."""
 
-    def run(self, command: Sequence[str], *, stdin: str = "", limits: Limits | None = None) -> Execution:
+    def run(
+        self, command: Sequence[str], *, stdin: str | bytes = "", limits: Limits | None = None
+    ) -> Execution:
         """Run ``command`` in ``/work`` (``limits`` may only tighten time and output, not memory of
         the box). When it returns, nothing that it started is alive."""
         ...

@@ -79,7 +79,9 @@ class RunnerBox:
             printed = self._end()
             raise SandboxError(printed or str(error)) from None
 
-    def run(self, command: Sequence[str], *, stdin: str = "", limits: Limits | None = None) -> Execution:
+    def run(
+        self, command: Sequence[str], *, stdin: str | bytes = "", limits: Limits | None = None
+    ) -> Execution:
         """See `Box.run`. A box that broke answers ``sandbox_error``, then and from then on."""
         if isinstance(command, str) or not command:
             raise SandboxError(f"command={command!r}: give a list such as ['bash', '-c', 'ls']")
@@ -93,9 +95,7 @@ class RunnerBox:
         started = time.monotonic()
         request = {"do": "run", "argv": list(command), "limits": tighter}
         try:
-            answer, (stdout, stderr) = self._ask(
-                request, [stdin.encode("utf-8", "surrogatepass")], wall_s + GRACE_S
-            )
+            answer, (stdout, stderr) = self._ask(request, [_bytes(stdin)], wall_s + GRACE_S)
             return Execution(
                 status=answer["status"],
                 exit_code=answer["exit_code"],
@@ -120,8 +120,7 @@ class RunnerBox:
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         """See `Box.write`. Links, pipes and folders that stand in a file's place are replaced."""
-        contents = [c.encode("utf-8", "surrogatepass") if isinstance(c, str) else c for c in files.values()]
-        self._ask({"do": "write", "paths": list(files)}, contents, 60)
+        self._ask({"do": "write", "paths": list(files)}, [_bytes(c) for c in files.values()], 60)
 
     def read(self, path: str) -> bytes:
         """See `Box.read`. A file larger than the box's disk (it can only be sparse) is refused."""
@@ -181,3 +180,7 @@ class RunnerBox:
             return ""
         self._closed = True
         return self._link.close()
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content

@@ -16,7 +16,7 @@ import numpy as np
 
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import AnyEnv, make_one
-from aigym_kernel.errors import TrainingError
+from aigym_kernel.errors import check_whole
 from aigym_kernel.rollouts import describe
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.trajectories import Trajectory
@@ -42,11 +42,11 @@ def evaluate(
         One trajectory per episode, in the order of their seeds, with agent ``policy``.
 
     Raises:
-        UnknownName, AigymError: see `envs.vector.make_one`.
-        TrainingError: the policy was trained for other spaces, or ``episodes`` is not positive.
+        UnknownName, AigymError: see `envs.vector.make_one`; ``episodes`` or ``seed`` cannot be.
+        TrainingError: the policy was trained for other spaces.
     """
-    if episodes < 1:
-        raise TrainingError(f"evaluate: episodes={episodes!r} must be at least 1")
+    check_whole("evaluate: episodes", episodes, 1)
+    check_whole("evaluate: seed", seed, 0)
     envs: list[AnyEnv] = []
     try:
         for _ in range(episodes):

@@ -103,9 +103,12 @@ class PPOConfig:
         whole = ("total_timesteps", "n_envs", "n_steps", "n_epochs", "n_minibatches", "seed")
         for name in whole:
             value = getattr(self, name)
-            least = 0 if name == "seed" else 1
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise TrainingError(f"PPOConfig: {name}={value!r} must be a whole number from {least} on")
+            least, most = (0, 2**32 - 1) if name == "seed" else (1, 2**53)
+            whole_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole_number or not least <= value <= most:
+                raise TrainingError(
+                    f"PPOConfig: {name}={value!r} must be a whole number from {least} to {most}"
+                )
         for name in ("gamma", "gae_lambda"):
             self._check(name, 0 <= self._number(name) <= 1, "must lie in [0, 1]")
         for name in ("learning_rate", "clip_range", "max_grad_norm"):
@@ -182,7 +185,9 @@ def ppo(
     Raises (later):
         TrainingError: the environment gave a NaN or infinite observation or reward.
     """
-    config = config or PPOConfig.preset(env if isinstance(env, str) else "")
+    config = PPOConfig.preset(env if isinstance(env, str) else "") if config is None else config
+    if not isinstance(config, PPOConfig):
+        raise TrainingError(f"ppo: config={config!r} is no PPOConfig; see PPOConfig.preset")
     check(env, env_kwargs)
     device = settings.device(config.device)
     generator = torch.Generator(device).manual_seed(config.seed)

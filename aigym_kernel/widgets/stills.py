@@ -1,4 +1,4 @@
-"""What a notebook shows of the widgets where no script runs: plain HTML with inline SVG.
+"""What a notebook shows of the widgets where no script runs: plain HTML with SVG images.
 
     explorer(page, total, shown)     the list and the chosen trajectory
     board(view)                      the state of a training run
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from aigym_kernel.rendering import BAD, DULL, GOOD, Markup, badge, escape, line_chart, pre, table
+from aigym_kernel.rendering import BAD, DULL, GOOD, Markup, badge, escape, line_chart, picture, pre, table
 from aigym_kernel.widgets.shown import board_at
 
 FILM = 8
@@ -80,9 +80,14 @@ def board(view: Mapping[str, Any]) -> str:
     return (
         f"<div><p><b>{escape(view['name'])}</b> {outcome(view['state'])} "
         f"{view['step']:,} of {view['total_steps']:,} steps in {took}</p>"
-        f'<svg role="img" aria-label="{share:.0%}" width="560" height="8" style="max-width:100%">'
-        f'<rect width="560" height="8" rx="4" fill="#8884"/>'
-        f'<rect width="{560 * share:.0f}" height="8" rx="4" fill="#1976d2"/></svg>{error}'
+        + picture(
+            f'<rect width="560" height="8" rx="4" fill="#8884"/>'
+            f'<rect width="{560 * share:.0f}" height="8" rx="4" fill="#1976d2"/>',
+            view=(560, 8),
+            width=560,
+            alt=f"{share:.0%}",
+        )
+        + error
         + line_chart(view["curve"], title="mean return of the last 100 episodes, over steps")
         + table(("", ""), [[name, _number(value)] for name, value in view["metrics"]])
         + "</div>"
@@ -135,7 +140,7 @@ def _marks(marks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _film(boards: Mapping[str, Any]) -> str:
-    """Up to eight boards from the first to the last, as SVG."""
+    """Up to eight boards from the first to the last."""
     last = len(boards["changes"])
     times = sorted({round(i * last / (FILM - 1)) for i in range(FILM)})
     return f"<div>{''.join(_still(boards, t) for t in times)}</div>"
@@ -148,10 +153,10 @@ def _still(boards: Mapping[str, Any], t: int) -> str:
         for i, value in enumerate(board_at(dict(boards), t))
         if value
     )
+    frame = f'<rect width="{width}" height="{height}" fill="none" stroke="#888" stroke-width=".06"/>'
+    image = picture(frame + cells, view=(width, height), width=120, alt=f"board after {t} steps")
     return (
-        f'<figure style="display:inline-block;margin:4px 8px 4px 0;text-align:center">'
-        f'<svg role="img" aria-label="board after {t} steps" width="120" height="{120 * height // width}" '
-        f'viewBox="0 0 {width} {height}" style="border:1px solid #8886">{cells}</svg>'
+        f'<figure style="display:inline-block;margin:4px 8px 4px 0;text-align:center">{image}'
         f"<figcaption>{t}</figcaption></figure>"
     )
 
