@@ -2,8 +2,8 @@
 
     AigymError
       UnknownName       a task, environment, parameter, column ... that does not exist ("Did you mean")
-      TaskError         a task's YAML or files are wrong
-      SolutionError     what was handed in as a solution cannot be one
+      TaskError         a task's YAML, files or limits are wrong
+      SolutionError     what was handed in as a solution or program cannot be one
       SandboxError      no sandbox can be opened here, or it broke (never the solution's fault)
       StoreError        the store is missing, newer than this version, damaged, or the disk is full
       QueryError        SQL that does not run
