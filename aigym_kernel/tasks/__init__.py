@@ -24,19 +24,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aigym_kernel import documents, rendering, settings
 from aigym_kernel.errors import AigymError, TaskError, UnknownName
-from aigym_kernel.tasks.definition import (
+from aigym_kernel.tasks.checks import (
     Check,
-    Criterion,
     FunctionCase,
     FunctionCheck,
-    Limits,
     MetricCheck,
     OutputCase,
     OutputCheck,
     ProgramCheck,
-    Rubric,
-    Task,
 )
+from aigym_kernel.tasks.definition import Criterion, Rubric, Task
+from aigym_kernel.tasks.limits import Limits
 
 if TYPE_CHECKING:
     import pandas

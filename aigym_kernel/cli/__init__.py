@@ -1,0 +1,54 @@
+"""The command ``aigym``: the library's functions for scripts and continuous integration.
+
+    aigym doctor | tasks [ID] | judge TASK FILE | exec FILE | train ENV | runs | sql QUERY
+    aigym index rebuild | run NOTEBOOK -p name value
+
+Every command takes ``--json``: one JSON document on standard output, everything else on standard error.
+Exit code 0: success; 1: the thing asked for failed (a solution that does not pass); 2: a user's mistake.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from aigym_kernel.cli.activities import run, train
+from aigym_kernel.cli.boxes import execute
+from aigym_kernel.cli.output import answer, as_json
+from aigym_kernel.cli.store import index, runs, sql_
+from aigym_kernel.cli.tasks import judge, tasks
+from aigym_kernel.errors import AigymError
+
+
+class _Commands(click.Group):
+    """Turns a user's mistake into one line and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AigymError as problem:
+            click.echo(f"error: {problem}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aigym-kernel")
+def main() -> None:
+    """AIGym Workbench: sandboxed tasks, a rubric judge, training, every step in SQL."""
+
+
+@main.command()
+@as_json
+def doctor(json_: bool) -> None:
+    """Say what works on this machine."""
+    from aigym_kernel.doctor import doctor as examine
+
+    found = examine()
+    answer(found.to_dict(), json_, lambda: found)
+    sys.exit(0 if found.healthy else 1)
+
+
+for _command in (tasks, judge, execute, train, runs, sql_, index, run):
+    main.add_command(_command)

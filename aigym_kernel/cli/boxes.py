@@ -1,0 +1,40 @@
+"""``aigym exec``: one program in a sandbox."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aigym_kernel.cli.output import answer, as_json
+
+
+@click.command("exec")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--language", default="python", show_default=True, type=click.Choice(["python", "bash"]))
+@click.option("--sandbox", help="bwrap or docker.")
+@click.option("--wall-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of wall time.")
+@click.option("--cpu-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of CPU time.")
+@click.option("--memory-mb", type=click.IntRange(min=1), help="MiB for the whole process tree.")
+@click.option("--pids", type=click.IntRange(min=1), help="Processes at a time.")
+@click.option("--disk-mb", type=click.IntRange(min=1), help="MiB that may be written.")
+@click.option("--output-kb", type=click.IntRange(min=1), help="KiB per output stream.")
+@as_json
+def execute(file: Path, language: Any, sandbox: str | None, json_: bool, **limits: Any) -> None:
+    """Run FILE in a sandbox; standard input is passed on unless it is a terminal."""
+    from aigym_kernel.sandboxes import Limits, execute, open_sandbox
+
+    given = {name: value for name, value in limits.items() if value is not None}
+    stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
+    result = execute(
+        file.read_bytes(), language, stdin=stdin, limits=Limits(**given), sandbox=open_sandbox(sandbox)
+    )
+    if json_:
+        answer(result.to_dict(), True)
+    else:
+        click.echo(result.stdout, nl=False)
+        click.echo(result.stderr, nl=False, err=True)
+        click.echo(f"{result.status} after {result.wall_s:.2f} s {result.detail}", err=True)
+    sys.exit(0 if result.status == "ok" else 1)

@@ -1,0 +1,47 @@
+"""What a program in a sandbox may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from aigym_kernel import documents
+from aigym_kernel.errors import TaskError
+from aigym_kernel.tasks.fields import FORBID, Count, Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a program in a sandbox may use: seconds, MiB, processes, KiB per output stream.
+
+    ``wall_s`` and ``cpu_s`` hold for one run of a program, and for one case when a function is
+    called. ``cpu_s`` None: only the wall time counts.
+
+    Raises:
+        TaskError: a value is of the wrong type, not positive, or beyond a day, 1 TiB, 1 GiB of output.
+    """
+
+    wall_s: Seconds = 10.0
+    cpu_s: Seconds | None = None
+    memory_mb: Annotated[Count, Field(le=1 << 20)] = 512
+    pids: Annotated[Count, Field(le=32_768)] = 64
+    disk_mb: Annotated[Count, Field(le=1 << 20)] = 64
+    output_kb: Annotated[Count, Field(le=1 << 20)] = 1024
+
+    __pydantic_config__ = FORBID
+
+    def __post_init__(self) -> None:
+        for name, allowed in _limit_types().items():
+            try:
+                allowed.validate_python(getattr(self, name))
+            except ValidationError as error:
+                told = documents.told(dict(error.errors()[0]))
+                raise TaskError(f"Limits({name}=...): {told}") from None
+
+
+@lru_cache(maxsize=1)
+def _limit_types() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(hint) for name, hint in get_type_hints(Limits, include_extras=True).items()}
