@@ -93,9 +93,11 @@ class StoreWarning(UserWarning):
     """Something recorded is unreadable and was skipped; the rest is fine."""
 
 
-def check_whole(what: str, value: object, least: int, most: int = 2**63 - 1) -> None:
-    """Raise an AigymError unless ``value`` is a whole number from ``least`` to ``most``."""
+def check_whole(
+    what: str, value: object, least: int, most: int = 2**63 - 1, error: type[AigymError] = AigymError
+) -> None:
+    """Raise an ``error`` unless ``value`` is a whole number from ``least`` to ``most``."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or not least <= int(str(value)) <= most:
         limit = f"from {least} on" if most == 2**63 - 1 else f"from {least} to {most}"
-        raise AigymError(f"{what}={value!r} must be a whole number {limit}")
+        raise error(f"{what}={value!r} must be a whole number {limit}")

@@ -21,6 +21,12 @@ from aigym_kernel.errors import UnknownName
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REQUIREMENTS = [
+    requirement
+    for group in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for requirement in group
+    if Requirement(requirement).name != PROJECT["name"]
+]
 
 
 def lock() -> dict[str, str]:
@@ -69,10 +75,7 @@ def test_version_is_the_installed_one() -> None:
     assert importlib.metadata.version("aigym-kernel") == aigym_kernel.__version__ == PROJECT["version"]
 
 
-@pytest.mark.parametrize(
-    "requirement",
-    [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]],
-)
+@pytest.mark.parametrize("requirement", REQUIREMENTS)
 def test_the_lock_satisfies_the_project(requirement: str) -> None:
     wanted = Requirement(requirement)
     pinned = lock()[canonicalize_name(wanted.name)]
@@ -108,5 +111,5 @@ def test_conda_uses_the_same_lock() -> None:
 
 def test_every_dependency_has_its_reason() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
-    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]:
+    for requirement in REQUIREMENTS:
         assert f"`{Requirement(requirement).name}`" in text, requirement

@@ -16,7 +16,7 @@ import numpy as np
 
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import AnyEnv, make_one
-from aigym_kernel.errors import check_whole
+from aigym_kernel.errors import TrainingError, check_whole
 from aigym_kernel.rollouts import describe
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.trajectories import Trajectory
@@ -45,8 +45,8 @@ def evaluate(
         UnknownName, AigymError: see `envs.vector.make_one`; ``episodes`` or ``seed`` cannot be.
         TrainingError: the policy was trained for other spaces.
     """
-    check_whole("evaluate: episodes", episodes, 1)
-    check_whole("evaluate: seed", seed, 0)
+    check_whole("evaluate: episodes", episodes, 1, error=TrainingError)
+    check_whole("evaluate: seed", seed, 0, error=TrainingError)
     envs: list[AnyEnv] = []
     try:
         for _ in range(episodes):
