@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aigym_kernel.doctor import doctor
     from aigym_kernel.envs import make
     from aigym_kernel.errors import AigymError
-    from aigym_kernel.judge import judge
+    from aigym_kernel.judge import judge, judging
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.runs import Run, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, execute
@@ -57,6 +57,7 @@ _HOME = {
     "execute": "sandboxes",
     "explore": "widgets",
     "judge": "judge",
+    "judging": "judge",
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
@@ -90,6 +91,7 @@ __all__ = [
     "execute",
     "explore",
     "judge",
+    "judging",
     "load_run",
     "load_task",
     "make",

@@ -2,6 +2,7 @@
 
     score = judge("two-sum", open("my.py").read())     # or a path, or a mapping of files
     score.passed, score.total, score.marks
+    for known in judging("two-sum", solution):         # each Mark as it is decided, the Score last
 
 Solutions run in a sandbox that holds no hidden file and no expected value; what they answer is compared
 here, outside. A judge that cannot decide says so (``total`` None) and never gives a zero for it.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +25,7 @@ from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import Task, load_task, names_file
 from aigym_kernel.trajectories import Mark, Score
 
-__all__ = ["judge", "unjudged"]
+__all__ = ["judge", "judging", "unjudged"]
 
 
 def judge(
@@ -45,12 +46,38 @@ def judge(
         SolutionError: ``solution`` cannot be one.
         SandboxError: no box can be opened here. One that breaks on the way gives an unjudged mark.
     """
+    *_, score = judging(task, solution, sandbox=sandbox)
+    assert isinstance(score, Score)
+    return score
+
+
+def judging(
+    task: Task | str | Path,
+    solution: str | Mapping[str, str | bytes] | Path,
+    *,
+    sandbox: Sandbox | str | None = None,
+) -> Iterator[Mark | Score]:
+    """What `judge` does, as it happens: yields one Mark per criterion of ``task.rubric``, in its order, as
+    soon as it is decided, and at last the Score that holds them all::
+
+        for known in judging("two-sum", solution):
+            if isinstance(known, Score): ...    # the last one
+            else: ...                           # a Mark
+
+    Takes and raises what `judge` does; what is wrong with the arguments is raised by the call itself, before
+    any iteration. Between two marks no box is open: dropping the iterator leaves nothing behind.
+    """
     task = task if isinstance(task, Task) else load_task(task)
-    files = _files(task, solution)
-    sandbox = open_sandbox(sandbox)
+    return _judging(task, _files(task, solution), open_sandbox(sandbox))
+
+
+def _judging(task: Task, files: Mapping[str, bytes], sandbox: Sandbox) -> Iterator[Mark | Score]:
     started = time.perf_counter()
-    marks = tuple(mark(task, criterion, files, sandbox) for criterion in task.rubric.criteria)
-    return _score(task, marks, time.perf_counter() - started)
+    marks = []
+    for criterion in task.rubric.criteria:
+        marks.append(mark(task, criterion, files, sandbox))
+        yield marks[-1]
+    yield _score(task, tuple(marks), time.perf_counter() - started)
 
 
 def unjudged(task: Task, reason: str) -> Score:
