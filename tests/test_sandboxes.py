@@ -21,7 +21,17 @@ from conftest import missing
 
 import docker
 from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
-from aigym_kernel.sandboxes import LANGUAGES, Box, Execution, Limits, Sandbox, check, execute, open_sandbox
+from aigym_kernel.sandboxes import (
+    LANGUAGES,
+    Box,
+    Execution,
+    Limits,
+    Sandbox,
+    check,
+    execute,
+    inside,
+    open_sandbox,
+)
 
 TIGHT = Limits(wall_s=5, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
 CANARY = "canary-7f3a"
@@ -523,7 +533,7 @@ def test_clear_removes_everything(box: Box, python: Callable[..., Execution], pl
     done = python(f"""
         import os
         os.chdir("{place}")
-        os.symlink("/opt/inside.pyc", "link")
+        os.symlink("/etc/passwd", "link")
         os.symlink("/usr", "folder")
         os.mkfifo("pipe")
         for depth in range(3000):
@@ -595,7 +605,7 @@ def test_a_runner_that_vanishes_is_a_sandbox_error() -> None:
         runner = next(
             process
             for process in started
-            if "/opt/inside.pyc" in process.cmdline()[-1:] and process.cmdline()[0] != "bwrap"
+            if process.cmdline()[-1:] == [inside.BOOT] and process.cmdline()[0] != "bwrap"
         )
         timer = threading.Timer(0.3, runner.kill)
         timer.start()

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
-import marshal
 import os
 import queue
 import shutil
@@ -27,7 +25,6 @@ import sysconfig
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,7 +57,7 @@ class BwrapSandbox:
             )
         link = _start(limits)
         try:
-            box = RunnerBox(link, limits, nproc=True)
+            box = RunnerBox(link, limits, runner=inside.code(), nproc=True)
         except SandboxError as error:
             raise SandboxError(f"bwrap could not open a box: {str(error).strip()}. {WAY_OUT}") from None
         if files:
@@ -112,8 +109,8 @@ def _start(limits: Limits) -> _ProcessLink:
             return str(descriptor)
 
         arguments = ["bwrap", *_namespaces(), *_system(starter.prefix, data), *_disks(limits)]
-        arguments += ["--file", data(_runner()), "/opt/inside.pyc", "--remount-ro", "/", "--chdir", "/work"]
-        arguments += [_interpreter(), "-I", "-S", "/opt/inside.pyc"]
+        arguments += ["--remount-ro", "/", "--chdir", "/work"]
+        arguments += [_interpreter(), "-I", "-S", "-c", inside.BOOT]
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
         printed = os.memfd_create("printed")
@@ -214,14 +211,6 @@ def _interpreter() -> str:
     if _below_usr() or not real.is_relative_to(prefix):
         return str(real)
     return str("/opt/python" / real.relative_to(prefix))
-
-
-@lru_cache(maxsize=1)
-def _runner() -> bytes:
-    """`inside` as a .pyc file, because compiling its source would cost every box 20 ms."""
-    source = Path(inside.__file__).read_bytes()
-    code = compile(source, "inside.py", "exec", dont_inherit=True)
-    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
 
 
 def _binary() -> str:

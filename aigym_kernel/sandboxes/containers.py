@@ -14,7 +14,6 @@ import socket
 import struct
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -24,6 +23,7 @@ import requests
 import docker
 from aigym_kernel.errors import SandboxError
 from aigym_kernel.sandboxes import inside
+from aigym_kernel.sandboxes.inside.tree import MAX_INODES
 from aigym_kernel.sandboxes.remote import RunnerBox, receive_exactly, send_all
 from aigym_kernel.tasks import Limits
 
@@ -44,7 +44,7 @@ class DockerSandbox:
         link = _start(limits)
         try:
             # Without user namespaces of their own, all containers share nobody's RLIMIT_NPROC.
-            box = RunnerBox(link, limits, nproc=False)
+            box = RunnerBox(link, limits, runner=inside.source(), nproc=False)
         except SandboxError as error:
             raise SandboxError(
                 f"image {IMAGE!r} did not start its runner: {error}. Rebuild it: {BUILD}"
@@ -93,7 +93,7 @@ def _start(limits: Limits) -> _AttachedLink:
     try:
         client = _client(os.getpid())
         container = client.containers.create(
-            IMAGE, ["python3", "-I", "-S", "-c", Path(inside.__file__).read_text()], **_options(limits)
+            IMAGE, ["python3", "-I", "-S", "-c", inside.BOOT], **_options(limits)
         )
     except docker.errors.ImageNotFound:
         raise SandboxError(f"Docker has no image {IMAGE!r}. Build it: {BUILD}") from None
@@ -110,7 +110,7 @@ def _start(limits: Limits) -> _AttachedLink:
 
 def _options(limits: Limits) -> dict[str, Any]:
     """The container's confinement, in the Docker SDK's words."""
-    disk = f"exec,nosuid,nodev,size={limits.disk_mb}m,nr_inodes={2 * inside.MAX_INODES}"
+    disk = f"exec,nosuid,nodev,size={limits.disk_mb}m,nr_inodes={2 * MAX_INODES}"
     disk += f",uid={NOBODY},gid={NOBODY},mode=0755"
     # What is written to tmpfs counts as the container's memory.
     memory = f"{limits.memory_mb + 2 * limits.disk_mb + OVERHEAD_MB}m"

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from aigym_kernel.errors import SandboxError
-from aigym_kernel.sandboxes import inside, seccomp
+from aigym_kernel.sandboxes import seccomp
+from aigym_kernel.sandboxes.inside import frames
 from aigym_kernel.sandboxes.protocol import Execution
 from aigym_kernel.tasks import Limits
 
@@ -61,9 +62,9 @@ def receive_exactly(source: socket.socket, size: int, deadline: float) -> bytes:
 class RunnerBox:
     """A `Box` over a link. A lock makes it safe to call from any thread, one call at a time."""
 
-    def __init__(self, link: Link, limits: Limits, *, nproc: bool) -> None:
-        """Shake hands. ``nproc``: let RLIMIT_NPROC count the box's processes, which is right only where
-        the box has a user (or user namespace) of its own.
+    def __init__(self, link: Link, limits: Limits, *, runner: bytes, nproc: bool) -> None:
+        """Send the runner's code and shake hands. ``nproc``: let RLIMIT_NPROC count the box's processes,
+        which is right only where the box has a user (or user namespace) of its own.
 
         Raises:
             SandboxError: the runner did not answer; the message is what the box printed.
@@ -74,8 +75,9 @@ class RunnerBox:
         self._broken = ""
         self._closed = False
         try:
+            link.send(runner, time.monotonic() + 30)
             self._ask({"do": "open", "limits": {**asdict(limits), "nproc": nproc}}, [seccomp.program()], 30)
-        except SandboxError as error:
+        except (SandboxError, OSError) as error:
             printed = self._end()
             raise SandboxError(printed or str(error)) from None
 
@@ -162,8 +164,8 @@ class RunnerBox:
             deadline = time.monotonic() + seconds
             most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11)
             try:
-                self._link.send(inside.pack(message, blobs), deadline)
-                answer, found = inside.unpack(lambda size: self._link.receive(size, deadline), most)
+                self._link.send(frames.pack(message, blobs), deadline)
+                answer, found = frames.unpack(lambda size: self._link.receive(size, deadline), most)
             except BaseException as error:
                 # Whatever cut the exchange, an interrupt too: the next answer would belong to this question.
                 printed = self._end()

@@ -1,0 +1,178 @@
+"""One run of a program: forked, limited, fed, drained, watched, ended, and told apart by cause.
+
+`run(argv, stdin, limits)` returns the answer's message and blobs. Not here: what the tree uses (`tree`)."""
+
+# Descriptors throughout, and importing pathlib would cost every box 10 ms.
+# ruff: noqa: PTH101
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import time
+
+from aigym_kernel.sandboxes.inside.files import WORK
+from aigym_kernel.sandboxes.inside.tree import Tree, oom_kills
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+ENVIRONMENT = {"PATH": "/opt/bin:/usr/local/bin:/usr/bin:/bin", "HOME": WORK, "LANG": "C.UTF-8"}
+# Where an interpreter finds its own library, if it was not built to know.
+LIBRARIES = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+TICK_S = 0.01  # how often the process tree is looked at, at most
+
+
+def _become(argv: Sequence[str], pipes: Sequence[int], limits: Mapping[str, Any]) -> None:
+    """In the forked child: its descriptors, its limits, then the program. Never returns."""
+    try:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        for target, descriptor in enumerate(pipes):
+            os.dup2(descriptor, target)
+        os.closerange(3, 65536)
+        os.umask(0o022)
+        os.chmod(WORK, 0o755)
+        os.chdir(WORK)
+        # Address space is no measure of memory in use (threads and allocators reserve plenty): this
+        # bounds what one process can grab between two looks, the looks do the counting.
+        rlimits = {
+            resource.RLIMIT_AS: (2 * limits["memory_mb"] + 1024) << 20,
+            resource.RLIMIT_FSIZE: limits["disk_mb"] << 20,
+            resource.RLIMIT_NOFILE: 256,
+            resource.RLIMIT_CORE: 0,
+        }
+        if limits["nproc"]:
+            rlimits[resource.RLIMIT_NPROC] = limits["pids"] + 1  # and this runner
+        for which, value in rlimits.items():
+            resource.setrlimit(which, (value, value))
+        os.execvpe(argv[0], list(argv), {**LIBRARIES, **ENVIRONMENT})
+    except BaseException as error:
+        os.write(2, f"cannot run {argv[0]!r}: {error}\n".encode("utf-8", "replace"))
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def run(argv: Sequence[str], stdin: bytes, limits: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """Run a program to its end or to a limit; nothing of it is alive afterwards. The answer holds
+    status, exit_code, detail, wall_s, cpu_s, peak_kb; the blobs are stdout and stderr."""
+    started, kills = time.monotonic(), oom_kills()
+    inner, outer = zip(os.pipe(), os.pipe()[::-1], os.pipe()[::-1])
+    child = os.fork()
+    if child == 0:
+        _become(argv, inner, limits)
+    for descriptor in inner:
+        os.close(descriptor)
+    tree = Tree(limits)
+    outputs = {outer[1]: bytearray(), outer[2]: bytearray()}
+    cause = _watch(child, tree, outer[0], stdin, outputs, started + limits["wall_s"])
+    tree.kill()
+    most = limits["output_kb"] << 10
+    for descriptor, output in outputs.items():  # what was still in the pipes; the writers are dead
+        with contextlib.suppress(OSError):
+            while len(output) <= most and (piece := os.read(descriptor, 65536)):
+                output += piece
+        os.close(descriptor)
+        if len(output) > most and cause is None:
+            cause = _too_much(limits)
+    stdout, stderr = (bytes(output[:most]) for output in outputs.values())
+    status, code, detail = _verdict(tree.ended[child], cause, oom_kills() > kills, stderr, limits)
+    used = {"wall_s": time.monotonic() - started, "cpu_s": tree.cpu_s, "peak_kb": tree.peak_kb}
+    return {"status": status, "exit_code": code, "detail": detail, **used}, [stdout, stderr]
+
+
+def _too_much(limits: Mapping[str, Any]) -> tuple[str, str]:
+    return "output_limit", f"more than {limits['output_kb']} KiB on one stream"
+
+
+def _watch(
+    child: int, tree: Tree, stdin_end: int, stdin: bytes, outputs: dict[int, bytearray], deadline: float
+) -> tuple[str, str] | None:
+    """Feed and drain the program until it ends (None) or breaks a limit (which one, and how)."""
+    poller = select.poll()
+    poller.register(0, 0)  # the host hanging up
+    poller.register(stdin_end, select.POLLOUT)
+    for descriptor in (stdin_end, *outputs):
+        os.set_blocking(descriptor, False)
+        if descriptor in outputs:
+            poller.register(descriptor, select.POLLIN)
+    try:
+        ended = os.pidfd_open(child)
+        poller.register(ended, select.POLLIN)
+    except OSError:  # an old kernel: the next tick notices
+        ended = -1
+    rest, most, look = memoryview(stdin), tree.limits["output_kb"] << 10, 0.0
+    try:
+        while True:
+            for descriptor, _ in poller.poll(TICK_S * 1000):
+                if descriptor == 0:
+                    os._exit(0)
+                elif descriptor == stdin_end:
+                    rest = _feed(stdin_end, rest)
+                    if not rest:
+                        poller.unregister(stdin_end)
+                        os.close(stdin_end)
+                        stdin_end = -1
+                elif descriptor in outputs:
+                    piece = os.read(descriptor, 65536)
+                    outputs[descriptor] += piece
+                    if not piece:
+                        poller.unregister(descriptor)
+                    if len(outputs[descriptor]) > most:
+                        return _too_much(tree.limits)
+            tree.reap()
+            if child in tree.ended:
+                return None
+            now = time.monotonic()
+            if now > deadline:
+                return "timeout", f"still running after {tree.limits['wall_s']} s"
+            if now >= look:
+                if cause := tree.excess():
+                    return cause
+                spent = time.monotonic() - now
+                look = now + max(TICK_S, 5 * spent)  # many processes take long to look at
+    finally:
+        for descriptor in (stdin_end, ended):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _feed(descriptor: int, rest: memoryview) -> memoryview:
+    """Write what fits; what is left, nothing when the program closed its end."""
+    try:
+        return rest[os.write(descriptor, rest[:65536]) :] if rest else rest
+    except BlockingIOError:
+        return rest
+    except OSError:
+        return rest[:0]
+
+
+def _verdict(
+    wait_status: int, cause: tuple[str, str] | None, oom: bool, stderr: bytes, limits: Mapping[str, Any]
+) -> tuple[str, int | None, str]:
+    """Status, exit code, detail. The cause that ended the run counts first, then the kernel's word.
+
+    One status rests on the program's word: an uncaught MemoryError (exit code 1, last line of stderr) is
+    ``memory_limit``, because a request refused by the address-space limit leaves no other trace. A
+    program that only claims it can accuse nobody but itself.
+    """
+    if cause:
+        return cause[0], None, cause[1]
+    if oom:
+        return "memory_limit", None, f"the kernel ended a process: {limits['memory_mb']} MiB allowed"
+    if os.WIFSIGNALED(wait_status):
+        number = os.WTERMSIG(wait_status)
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = str(number)
+        return "signal", None, f"killed by signal {name}"
+    code = os.WEXITSTATUS(wait_status)
+    last = stderr.rstrip().rpartition(b"\n")[2]
+    if code == 1 and (last == b"MemoryError" or last.startswith(b"MemoryError:")):
+        return "memory_limit", 1, f"uncaught MemoryError: {limits['memory_mb']} MiB allowed"
+    return ("error" if code else "ok"), code, ""
