@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from aigym_kernel.errors import TaskError
 from aigym_kernel.judge.outputs import PROGRAMS, ended
 from aigym_kernel.judge.values import shown
-from aigym_kernel.judge.verdict import Verdict, run
+from aigym_kernel.judge.verdict import Verdict, hidden, run
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import MetricCheck, Task
 
@@ -41,9 +41,8 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
             submitted = box.export().get(check.submission)
     if submitted is None:
         return Verdict(value=0.0, feedback=f"there is no regular file {check.submission}")
-    truth_name = check.truth.removeprefix("hidden/")
     try:
-        truth = _column(task.hidden[truth_name], check)
+        truth = _column(hidden(task, check.truth), check)
     except _Malformed as problem:
         raise TaskError(f"{task.folder / check.truth}: {problem}") from None
     try:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 
 from aigym_kernel import rendering
-from aigym_kernel.judge.verdict import Undecided, Verdict, run, stopped
+from aigym_kernel.judge.verdict import Undecided, Verdict, hidden, run, stopped
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import ProgramCheck, Task
 
@@ -25,7 +25,7 @@ def check_program(task: Task, check: ProgramCheck, files: Mapping[str, bytes], s
         SandboxError: the sandbox broke.
         Undecided: the script failed, or its last line is no verdict.
     """
-    source = task.hidden[check.script.removeprefix("hidden/")].decode("utf-8")
+    source = hidden(task, check.script).decode("utf-8")
     with sandbox.open(task.limits, files) as box:
         execution = run(box, ["python3", "-I", "-"], stdin=_STARTED.format(source, check.script))
     if told := stopped(execution, task.limits):

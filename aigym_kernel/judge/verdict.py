@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aigym_kernel.errors import AigymError, SandboxError
 from aigym_kernel.sandboxes.protocol import Box, Execution
-from aigym_kernel.tasks import FunctionCase, Limits, OutputCase
+from aigym_kernel.tasks import FunctionCase, Limits, OutputCase, Task
 
 SHOWN = 8
 
@@ -30,6 +30,15 @@ def run(box: Box, command: Sequence[str], *, stdin: str = "", limits: Limits | N
     if execution.status == "sandbox_error":
         raise SandboxError(execution.detail or "the sandbox broke while the judge's command ran")
     return execution
+
+
+def hidden(task: Task, name: str) -> bytes:
+    """The content of a hidden file. Raises Undecided: the task holds none of that name."""
+    content = task.hidden.get(name.removeprefix("hidden/"))
+    if content is None:
+        known = ", ".join(sorted(f"hidden/{n}" for n in task.hidden)) or "none"
+        raise Undecided(f"task {task.id} has no hidden file {name!r} (it has: {known})")
+    return content
 
 
 def refill(box: Box, files: Mapping[str, bytes]) -> None:

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
 from aigym_kernel import documents, rendering, settings
 from aigym_kernel.errors import AigymError, TaskError, UnknownName
@@ -33,6 +33,7 @@ from aigym_kernel.tasks.checks import (
     OutputCheck,
     ProgramCheck,
 )
+from aigym_kernel.tasks.consistency import contradictions, names_file
 from aigym_kernel.tasks.definition import Criterion, Rubric, Task
 from aigym_kernel.tasks.limits import Limits
 
@@ -138,12 +139,7 @@ def tasks_table() -> pandas.DataFrame:
 
 
 _SCHEMA = documents.Schema(
-    tags={
-        "function": FunctionCheck,
-        "stdin_stdout": OutputCheck,
-        "metric": MetricCheck,
-        "program": ProgramCheck,
-    },
+    tags={get_args(get_type_hints(check)["type"])[0]: check for check in get_args(Check)},
     keyed={"limits": Limits, "rubric": Rubric, "criteria": Criterion},
     computed={Task: ("folder", "files", "hidden", "reference", "cases")},
 )
@@ -164,70 +160,11 @@ def _read_task(folder: Path) -> Task:
         "hidden": _read_folder(folder / "hidden"),
     }
     task = cast(Task, _SCHEMA.validate(Task, given | folders, source, strange))
-    if problems := _contradictions(task):
+    if problems := contradictions(task):
         raise TaskError(documents.message(source, problems))
-    cases = {
-        c.check.cases: _read_cases(c.check, folder)
-        for c in task.rubric.criteria
-        if isinstance(c.check, FunctionCheck | OutputCheck)
-    }
+    checks: list[Any] = [c.check for c in task.rubric.criteria]
+    cases = {check.cases: _read_cases(check, folder) for check in checks if hasattr(check, "case")}
     return dataclasses.replace(task, cases=cases, reference=_read_reference(task))
-
-
-def _contradictions(task: Task) -> list[str]:
-    """What a schema cannot say: keys that contradict each other or the files."""
-    problems = []
-    if task.id != task.folder.name:
-        problems.append(f"id: {task.id!r} differs from its folder's name; use {task.folder.name!r}")
-    if task.tools and "submit" not in task.tools:
-        problems.append("tools: without 'submit' nobody can hand in a solution; add it")
-    if not task.tools and task.max_steps != 1:
-        problems.append(f"max_steps: {task.max_steps}, but a task without tools has one step; leave it out")
-    if not task.answer and (not task.tools or any(_runs_answer(c.check) for c in task.rubric.criteria)):
-        problems.append("answer: is missing; name the file that holds the answer, such as solution.py")
-    if task.answer and not names_file(task.answer):
-        problems.append(f"answer: {task.answer!r} must be the path of a file below the working folder")
-    criteria = task.rubric.criteria
-    if sum(c.weight for c in criteria) <= 0:
-        problems.append("rubric.criteria: the weights sum to zero; give one of them a positive weight")
-    names = [c.name for c in criteria]
-    for i, c in enumerate(criteria):
-        where = f"rubric.criteria[{i}]"
-        if c.name in names[:i]:
-            problems.append(f"{where}.name: {c.name!r} is used twice; each criterion needs its own name")
-        if isinstance(c.check, MetricCheck) and c.check.at_zero == c.check.at_full:
-            problems.append(f"{where}.check.at_full: equals at_zero ({c.check.at_full:g}); they must differ")
-        if isinstance(c.check, MetricCheck) and not names_file(c.check.submission):
-            problems.append(f"{where}.check.submission: {c.check.submission!r} must be the path of a file")
-        for key in ("cases", "truth", "script"):
-            name = getattr(c.check, key, None)
-            if name is not None and name.removeprefix("hidden/") not in task.hidden:
-                problems.append(_missing_file(f"{where}.check.{key}", name, task))
-    return problems
-
-
-def names_file(name: str) -> bool:
-    """Whether ``name`` is a path below the working folder, written the one usual way."""
-    path = PurePosixPath(name)
-    return (
-        bool(path.parts)
-        and not path.is_absolute()
-        and ".." not in path.parts
-        and "\\" not in name
-        and "\0" not in name
-        and path.as_posix() == name
-    )
-
-
-def _runs_answer(check: Check) -> bool:
-    return isinstance(check, FunctionCheck | OutputCheck)
-
-
-def _missing_file(where: str, name: str, task: Task) -> str:
-    if not name.startswith("hidden/"):
-        return f"{where}: {name!r} must lie in hidden/, where no solver sees it"
-    known = sorted(f"hidden/{n}" for n in task.hidden)
-    return f"{where}: there is no file {name!r}; {documents.suggest(name, known)}"
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -253,14 +190,13 @@ def _read_reference(task: Task) -> tuple[str, ...]:
     return tuple(actions)
 
 
-def _read_cases(check: FunctionCheck | OutputCheck, folder: Path) -> Any:
+def _read_cases(check: Any, folder: Path) -> Any:
     source = folder / check.cases
     data = documents.read(source)
     if not isinstance(data, list) or not data:
         raise TaskError(f"{source}: expected a list of cases, got {documents.shown(data)}")
-    case_type = FunctionCase if isinstance(check, FunctionCheck) else OutputCase
-    cases = cast(list[Any], _SCHEMA.validate(tuple[case_type, ...], data, source))  # type: ignore[valid-type]
-    if isinstance(check, FunctionCheck):
+    cases = cast(list[Any], _SCHEMA.validate(tuple[check.case, ...], data, source))
+    if check.case is FunctionCase:
         for i, raw in enumerate(data):
             if ("expected" in raw) == ("raises" in raw):
                 raise TaskError(f"{source}: [{i}]: give either expected or raises")

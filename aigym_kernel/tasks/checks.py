@@ -1,16 +1,18 @@
 """The checks that a rubric's criteria name by ``type``, and the cases that some of them read from files.
 
-The fields are the keys in YAML. What carries a check out is a function in `aigym_kernel.judge`.
+The fields are the keys in YAML. A field that names files is a `HiddenFile` or a `WorkFile`; a check that
+runs the answer file says ``runs_answer``, one with a file ``cases`` names their class in ``case``. What
+carries a check out is a function in `aigym_kernel.judge`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
-from aigym_kernel.tasks.fields import FORBID, Number, Text
+from aigym_kernel.tasks.fields import FORBID, HiddenFile, Number, Text, WorkFile
 
 Metric = Literal["accuracy", "rmse", "mae", "r2"]
 
@@ -51,9 +53,11 @@ class FunctionCheck:
 
     type: Literal["function"]
     function: Text
-    cases: Text = "hidden/cases.yaml"
+    cases: HiddenFile = "hidden/cases.yaml"
     tolerance: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
 
+    runs_answer: ClassVar[bool] = True
+    case: ClassVar[Any] = FunctionCase
     __pydantic_config__ = FORBID
 
 
@@ -63,8 +67,10 @@ class OutputCheck:
     spaces at line ends aside. ``cases`` is a list of `OutputCase`. The value is the share right."""
 
     type: Literal["stdin_stdout"]
-    cases: Text = "hidden/cases.yaml"
+    cases: HiddenFile = "hidden/cases.yaml"
 
+    runs_answer: ClassVar[bool] = True
+    case: ClassVar[Any] = OutputCase
     __pydantic_config__ = FORBID
 
 
@@ -82,8 +88,8 @@ class MetricCheck:
     at_zero: Number
     at_full: Number
     id: Text = "id"
-    submission: Text = "submission.csv"
-    truth: Text = "hidden/truth.csv"
+    submission: WorkFile = "submission.csv"
+    truth: HiddenFile = "hidden/truth.csv"
 
     __pydantic_config__ = FORBID
 
@@ -97,7 +103,7 @@ class ProgramCheck:
     """
 
     type: Literal["program"]
-    script: Text = "hidden/check.py"
+    script: HiddenFile = "hidden/check.py"
 
     __pydantic_config__ = FORBID
 

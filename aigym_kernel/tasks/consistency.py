@@ -1,0 +1,79 @@
+"""What the schema of a task cannot say: keys that contradict each other or the files beside them."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from pathlib import PurePosixPath
+
+from aigym_kernel import documents
+from aigym_kernel.tasks.checks import Check, MetricCheck
+from aigym_kernel.tasks.definition import Task
+from aigym_kernel.tasks.fields import HiddenFile, WorkFile, named
+
+__all__ = ["contradictions", "names_file"]
+
+
+def contradictions(task: Task) -> list[str]:
+    """What a schema cannot say: keys that contradict each other or the files."""
+    problems = []
+    if task.id != task.folder.name:
+        problems.append(f"id: {task.id!r} differs from its folder's name; use {task.folder.name!r}")
+    if task.tools and "submit" not in task.tools:
+        problems.append("tools: without 'submit' nobody can hand in a solution; add it")
+    if not task.tools and task.max_steps != 1:
+        problems.append(f"max_steps: {task.max_steps}, but a task without tools has one step; leave it out")
+    runs_answer = any(hasattr(c.check, "runs_answer") for c in task.rubric.criteria)
+    if not task.answer and (runs_answer or not task.tools):
+        problems.append("answer: is missing; name the file that holds the answer, such as solution.py")
+    if task.answer and not names_file(task.answer):
+        problems.append(f"answer: {task.answer!r} must be the path of a file below the working folder")
+    criteria = task.rubric.criteria
+    if sum(c.weight for c in criteria) <= 0:
+        problems.append("rubric.criteria: the weights sum to zero; give one of them a positive weight")
+    names = [c.name for c in criteria]
+    for i, c in enumerate(criteria):
+        where = f"rubric.criteria[{i}]"
+        if c.name in names[:i]:
+            problems.append(f"{where}.name: {c.name!r} is used twice; each criterion needs its own name")
+        problems += [f"{where}.check.{key}: {told}" for key, told in wrong_values(c.check)]
+        for key, name in named(c.check, WorkFile):
+            if not names_file(name):
+                problems.append(f"{where}.check.{key}: {name!r} must be the path of a file")
+        for key, name in named(c.check, HiddenFile):
+            if not name.startswith("hidden/") or name.removeprefix("hidden/") not in task.hidden:
+                problems.append(_missing_file(f"{where}.check.{key}", name, task))
+    return problems
+
+
+def names_file(name: str) -> bool:
+    """Whether ``name`` is a path below the working folder, written the one usual way."""
+    path = PurePosixPath(name)
+    return (
+        bool(path.parts)
+        and not path.is_absolute()
+        and ".." not in path.parts
+        and "\\" not in name
+        and "\0" not in name
+        and path.as_posix() == name
+    )
+
+
+def _missing_file(where: str, name: str, task: Task) -> str:
+    if not name.startswith("hidden/"):
+        return f"{where}: {name!r} must lie in hidden/, where no solver sees it"
+    known = sorted(f"hidden/{n}" for n in task.hidden)
+    return f"{where}: there is no file {name!r}; {documents.suggest(name, known)}"
+
+
+@singledispatch
+def wrong_values(check: Check) -> list[tuple[str, str]]:  # noqa: ARG001
+    """Key and what is wrong with its value, where a check's fields contradict each other. To be extended
+    by registering a function for the check's class."""
+    return []
+
+
+@wrong_values.register
+def _(check: MetricCheck) -> list[tuple[str, str]]:
+    if check.at_zero != check.at_full:
+        return []
+    return [("at_full", f"equals at_zero ({check.at_full:g}); they must differ")]
