@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from aigym_kernel.trajectories import Mark, Score, Step, Trajectory, Update
     from aigym_kernel.widgets.board import board
     from aigym_kernel.widgets.explorer import explore
+    from aigym_kernel.widgets.launcher import launch
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ _HOME = {
     "explore": "widgets",
     "judge": "judge",
     "judging": "judge",
+    "launch": "widgets",
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
@@ -92,6 +94,7 @@ __all__ = [
     "explore",
     "judge",
     "judging",
+    "launch",
     "load_run",
     "load_task",
     "make",

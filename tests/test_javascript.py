@@ -17,7 +17,11 @@ from aigym_kernel.widgets import source
 
 ROOT = Path(__file__).resolve().parent.parent
 TSC = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
-WIDGETS = {"explorer": ("drawing", "player", "explorer"), "board": ("drawing", "board")}
+WIDGETS = {
+    "explorer": ("drawing", "player", "explorer"),
+    "board": ("drawing", "board"),
+    "launcher": ("drawing", "launcher"),
+}
 
 
 def _node(*arguments: str | Path, stdin: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Notebook widgets: `explore` for everything recorded, `board` for a training run.
+"""Notebook widgets: `explore` for everything recorded, `board` for a training run, `launch` for tasks.
 
 Each widget is one .py with its state as traits and plain .js beside it (no build step). What they show
 without a kernel and without a script is in `stills`.
@@ -6,5 +6,6 @@ without a kernel and without a script is in `stills`.
 
 from aigym_kernel.widgets.board import Board, board, refresh, show
 from aigym_kernel.widgets.explorer import Explorer, explore
+from aigym_kernel.widgets.launcher import Launcher, launch
 
-__all__ = ["Board", "Explorer", "board", "explore", "refresh", "show"]
+__all__ = ["Board", "Explorer", "Launcher", "board", "explore", "launch", "refresh", "show"]

@@ -11,6 +11,7 @@
 /** @typedef {{x0: number, x1: number, y0: number, y1: number}} Extent */
 /** @typedef {{left: number, top: number, width: number, height: number}} Box */
 /** @typedef {{width: number, height: number, first: number[], changes: number[][]}} Boards */
+/** @typedef {{name: string, value: number | null, weight: number, required: boolean, status: string, feedback: string}} Mark */
 
 /** @param {number} value @param {number} low @param {number} high */
 export function clamp(value, low, high) {
@@ -213,6 +214,22 @@ export function svg(tag, attributes = {}, ...children) {
 /** A labelled outcome. @param {string} text */
 export function badge(text) {
   return h("span", { class: `aigym-badge aigym-${tone(text)}` }, text);
+}
+
+/** The marks of a score. @param {readonly Mark[]} marks */
+export function markTable(marks) {
+  return h(
+    "div",
+    { class: "aigym-marks" },
+    h("h4", {}, "Marks"),
+    ...marks.flatMap((mark) => [
+      h("div", { class: "aigym-mark" },
+        badge(mark.status),
+        h("span", {}, mark.name + (mark.required ? " (required)" : "")),
+        h("span", { class: "aigym-number" }, `${formatNumber(mark.value)} × ${formatNumber(mark.weight)}`)),
+      ...(mark.feedback ? [h("pre", {}, mark.feedback)] : []),
+    ]),
+  );
 }
 
 /** Drawn, because fonts have these signs or not. @type {Readonly<Record<string, string>>} */

@@ -6,14 +6,13 @@
  * Position t shows observation t with the action taken there and the reward that answered it; the last
  * position shows where the trajectory ended.
  */
-import { badge, boardAt, boardGeometry, clamp, cumulative, downsample, extent, formatDuration, formatNumber, h, icon, linePath, scale, svg } from "./drawing.js";
+import { badge, boardAt, boardGeometry, clamp, cumulative, downsample, extent, formatDuration, formatNumber, h, icon, linePath, markTable, scale, svg } from "./drawing.js";
 
 /**
- * @typedef {{name: string, value: number | null, weight: number, required: boolean, status: string, feedback: string}} Mark
  * @typedef {{
  *   id: string, run_id: string | null, env_id: string, agent: string, seed: number | null, group: string | null,
  *   outcome: string, length: number, return: number, score: number | null, wall_s: number, error: string | null,
- *   view: "boards" | "text" | "values", shown: number, notes: string[], marks: Mark[],
+ *   view: "boards" | "text" | "values", shown: number, notes: string[], marks: import("./drawing.js").Mark[],
  *   rewards: number[], actions: string[], texts: string[], values: number[][],
  *   boards: import("./drawing.js").Boards | null,
  * }} Shown what Python sends of a trajectory; `shown` steps of it
@@ -185,22 +184,6 @@ function timeline(shown, seek) {
       for (const end of ["x1", "x2"]) cursor.setAttribute(end, String(at(t)));
     },
   };
-}
-
-/** @param {readonly Mark[]} marks */
-function markTable(marks) {
-  return h(
-    "div",
-    { class: "aigym-marks" },
-    h("h4", {}, "Marks"),
-    ...marks.flatMap((mark) => [
-      h("div", { class: "aigym-mark" },
-        badge(mark.status),
-        h("span", {}, mark.name + (mark.required ? " (required)" : "")),
-        h("span", { class: "aigym-number" }, `${formatNumber(mark.value)} × ${formatNumber(mark.weight)}`)),
-      ...(mark.feedback ? [h("pre", {}, mark.feedback)] : []),
-    ]),
-  );
 }
 
 /** @param {Shown} shown */

@@ -54,7 +54,7 @@ def shown(trajectory: Trajectory) -> dict[str, Any]:
         "return": finite(trajectory.total_reward),
         "score": None if trajectory.score is None else trajectory.score.total,
         "wall_s": trajectory.wall_s,
-        "error": None if trajectory.error is None else _cut(trajectory.error),
+        "error": None if trajectory.error is None else cut(trajectory.error),
         "view": "boards" if boards else "values" if values else "text",
         "shown": steps,
         "notes": notes,
@@ -160,16 +160,16 @@ def _texts(texts: Sequence[str], notes: list[str], what: str) -> list[str]:
     left = MAX_TEXTS
     kept = []
     for text in texts:
-        part = _cut(text, min(MAX_TEXT, left))
+        part = cut(text, min(MAX_TEXT, left))
         left -= len(part)
         kept.append(part)
-    cut = sum(len(part) < len(text) for part, text in zip(kept, texts, strict=True))
-    if cut:
-        notes.append(f"{cut} long {what} text{'s are' if cut > 1 else ' is'} cut; aigym.sql has the whole.")
+    short = sum(len(part) < len(text) for part, text in zip(kept, texts, strict=True))
+    if short:
+        notes.append(f"{short} long {what} text{'s are' if short > 1 else ' is'} cut; aigym.sql has the whole.")
     return kept
 
 
-def _cut(text: str, limit: int = MAX_TEXT) -> str:
+def cut(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…" if limit > 0 else ""
 
 

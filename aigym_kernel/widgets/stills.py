@@ -2,6 +2,7 @@
 
     explorer(page, total, shown)     the list and the chosen trajectory
     board(view)                      the state of a training run
+    launcher(task, view)             a task, and how it was played
 
 Made of the same plain values as the widgets. Long texts are cut so that a page stays below 300 kB.
 """
@@ -92,6 +93,24 @@ def board(view: Mapping[str, Any]) -> str:
         + table(("", ""), [[name, _number(value)] for name, value in view["metrics"]])
         + "</div>"
     )
+
+
+def launcher(task: Mapping[str, Any], view: Mapping[str, Any]) -> str:
+    """The HTML of a task and of the play of it that goes on or was last."""
+    parts = [f"<p><b>{escape(task['id'])}</b> {escape(task['title'])}</p>", pre(_cut(task["prompt"]))]
+    if view["state"] != "idle":
+        total = "" if view["total"] is None else f" score {_number(view['total'])}"
+        parts.append(f"<p>{outcome(view['state'])} {escape(view['agent'])}{total}</p>")
+    turns = [turn for turn in view["turns"] if turn != ["observation", task["prompt"]]]
+    for who, text in turns[:TURNS]:
+        parts.append(f"<details><summary>{who}</summary>{pre(_cut(text))}</details>")
+    if len(turns) > TURNS:
+        parts.append(f"<p>{len(turns) - TURNS} further turns are not shown here.</p>")
+    if view["error"]:
+        parts.append(pre(_cut(view["error"])))
+    if view["marks"]:
+        parts.append(_marks(view["marks"]))
+    return f"<div>{''.join(parts)}</div>"
 
 
 def outcome(text: str) -> Markup:
