@@ -439,3 +439,46 @@ def test_the_quickstart_from_top_to_bottom(lab: Lab) -> None:
     lab.shot("quickstart", ".jp-Notebook")
     first.locator("button[aria-label^='pause'], button[aria-label^='play']").first.click()
     lab.shot("quickstart-explorer", ".aigym-explorer")
+
+
+LAUNCH = """
+import time
+from aigym_kernel.widgets import launch
+
+def slow(observation, steps):
+    time.sleep(0.5)
+    return "bash echo step $((6 * 7))"
+
+launcher = launch(["two-sum", "mend-ledger"], agents={"slow": slow})
+launcher
+"""
+PLAYED = ".aigym-launcher [role=status] .aigym-badge"
+
+
+def test_a_task_is_launched_by_mouse_and_keys(lab: Lab) -> None:
+    lab.open("launch.ipynb", LAUNCH, "import time; time.sleep(20)")
+    lab.wait(".aigym-launcher textarea")
+    cells = lab.cells()
+    lab.page.locator("textarea[aria-label=answer]").click()
+    for key in ("b", "x", "d", "d", "Shift+Enter"):
+        lab.page.keyboard.press(key)
+    assert lab.cells() == cells
+    answer = "def two_sum(numbers, target):\n    return '<img src=x onerror=alert(1)>'"
+    lab.page.locator("textarea[aria-label=answer]").fill(answer)
+    lab.page.keyboard.press("Control+Enter")
+    lab.expect(f"document.querySelector('{PLAYED}')?.innerText == 'failed'")
+    assert "<img src=x" in lab.text(".aigym-launcher .aigym-exchange")
+    assert lab.page.locator(".aigym-launcher .aigym-mark").count() == 2
+    assert lab.page.locator(".aigym-launcher img").count() == 0
+    lab.page.select_option("select[aria-label=task]", "mend-ledger")
+    lab.page.select_option("select[aria-label=agent]", "slow")
+    lab.page.locator(".aigym-start").click()
+    lab.expect("document.querySelector('.aigym-launcher .aigym-exchange').innerText.includes('step 42')")
+    lab.page.locator(".aigym-launcher .aigym-stop").click()
+    lab.expect(f"document.querySelector('{PLAYED}').innerText == 'error'")
+    assert "stopped from the launcher" in lab.text(".aigym-launcher .aigym-error")
+    lab.page.select_option("select[aria-label=agent]", "reference solution")
+    lab.page.locator(".aigym-start").click()
+    lab.expect(f"document.querySelector('{PLAYED}').innerText == 'passed'")
+    assert "score 1 in" in lab.text(".aigym-launcher [role=status]")
+    lab.shot("launcher-light-1280", ".aigym-launcher")

@@ -14,6 +14,7 @@ data without its wall time (the same answer gives the same info) and ``env.unwra
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -21,10 +22,10 @@ import gymnasium
 from aigym_kernel import tools
 from aigym_kernel.envs.spaces import UnicodeText
 from aigym_kernel.errors import SandboxError, SolutionError
-from aigym_kernel.judge import judge, unjudged
+from aigym_kernel.judge import judging, unjudged
 from aigym_kernel.sandboxes import Box, open_sandbox
 from aigym_kernel.tasks import load_task
-from aigym_kernel.trajectories import Score
+from aigym_kernel.trajectories import Mark, Score
 
 OBSERVATION_LENGTH = 16_384
 ACTION_LENGTH = 262_144
@@ -35,7 +36,8 @@ class TaskEnv(gymnasium.Env[str, str]):
     """One task to be solved, over and over.
 
     Observation: text of up to 16,384 characters. Action: text of up to 262,144 characters.
-    Nothing is drawn at random: a seed changes nothing.
+    Nothing is drawn at random: a seed changes nothing. ``on_mark``, where it is set, hears of each mark as it
+    is decided.
 
     Raises:
         UnknownName: no such task or sandbox.
@@ -55,6 +57,7 @@ class TaskEnv(gymnasium.Env[str, str]):
         self._sandbox = open_sandbox(sandbox)
         self._box: Box | None = None
         self._score: Score | None = None
+        self.on_mark: Callable[[Mark], None] | None = None
         self._steps = -1
         self._exchange = ("", "")
 
@@ -104,8 +107,7 @@ class TaskEnv(gymnasium.Env[str, str]):
                 observation, truncated = self._use(action)
             else:
                 # As a file, never as what might be the path of one here.
-                answer = {self.task.answer: action}
-                observation = self._end(judge(self.task, answer, sandbox=self._sandbox))
+                observation = self._end(self._judged({self.task.answer: action}))
         except SandboxError as error:
             observation = self._end(unjudged(self.task, f"the sandbox broke: {error}"))
         self._exchange = (action, cut(observation))
@@ -131,10 +133,18 @@ class TaskEnv(gymnasium.Env[str, str]):
             return observation, False
         files = dict(self.task.files) if self._box is None else self._box.export()
         self._close_box()
-        verdict = self._end(judge(self.task, files, sandbox=self._sandbox))
+        verdict = self._end(self._judged(files))
         if last:
             observation = f"{cut(observation, OBSERVATION_LENGTH // 2)}\n[that was the last step]\n{verdict}"
         return (observation if last else verdict), last
+
+    def _judged(self, files: Mapping[str, str | bytes]) -> Score:
+        for known in judging(self.task, files, sandbox=self._sandbox):
+            if isinstance(known, Score):
+                return known
+            if self.on_mark is not None:
+                self.on_mark(known)
+        raise AssertionError("judging ends with a Score")
 
     def _end(self, score: Score) -> str:
         """Keep the score; the verdict as an agent reads it."""

@@ -144,9 +144,7 @@ class Launcher(anywidget.AnyWidget):
                 [trajectory] = rollout(watched, env)
             finally:
                 env.close()
-        except (
-            Exception
-        ) as problem:  # shown, not lost with the thread
+        except Exception as problem:  # shown, not lost with the thread
             self.view = {**self.view, "state": "error", "error": f"{type(problem).__name__}: {problem}"}
             return
         self.trajectory = trajectory

@@ -165,7 +165,8 @@ def _texts(texts: Sequence[str], notes: list[str], what: str) -> list[str]:
         kept.append(part)
     short = sum(len(part) < len(text) for part, text in zip(kept, texts, strict=True))
     if short:
-        notes.append(f"{short} long {what} text{'s are' if short > 1 else ' is'} cut; aigym.sql has the whole.")
+        many = "texts are" if short > 1 else "text is"
+        notes.append(f"{short} long {what} {many} cut; aigym.sql has the whole.")
     return kept
 
 
