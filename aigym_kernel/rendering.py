@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+EVIDENCE_LENGTH = 20_000
 GOOD, BAD, DULL = "#2e7d32", "#c62828", "#757575"
 _CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
 
@@ -112,7 +114,7 @@ def score(data: Mapping[str, Any]) -> str:
             m["name"] + (" (required)" if m["required"] else ""),
             "–" if m["value"] is None else f"{m['value']:.2f}",
             f"{m['weight']:g}",
-            pre(m["feedback"]),
+            _told(m),
         ]
         for m in data["marks"]
     ]
@@ -122,3 +124,22 @@ def score(data: Mapping[str, Any]) -> str:
         + table(["", "criterion", "value", "weight", "feedback"], rows)
         + "</div>"
     )
+
+
+def review(data: Mapping[str, Any]) -> str:
+    """One line on a person's word, from a Review's fields."""
+    judged = "gave no value" if data["judged"] is None else f"said {data['judged']:.2f}"
+    note = f": {data['note']}" if data["note"] else ""
+    return f"reviewed by {data['by'] or 'somebody'} (the judge {judged}){note}"
+
+
+def _told(mark: Mapping[str, Any]) -> Markup:
+    """Feedback, review and evidence of a mark."""
+    told: str = pre(mark["feedback"])
+    if "review" in mark:
+        told += pre(review(mark["review"]))
+    if "evidence" in mark:
+        text = json.dumps(mark["evidence"], indent=1, ensure_ascii=False, default=str)
+        cut = text if len(text) <= EVIDENCE_LENGTH else text[:EVIDENCE_LENGTH] + "\n… (cut)"
+        told += f"<details><summary>evidence</summary>{pre(cut)}</details>"
+    return Markup(told)

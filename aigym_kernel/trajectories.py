@@ -1,8 +1,9 @@
-"""What is recorded, as frozen data: Step, Trajectory, Mark, Score, Update.
+"""What is recorded, as frozen data: Step, Trajectory, Mark, Review, Score, Update.
 
     trajectory[3]          -> Step             the fourth interaction
     trajectory.total_reward, trajectory.length, trajectory.outcome
     score.total, score.passed, score.marks     the judge's verdict
+    score.reviewed("style", 0.8, by="ada")     the same with a person's word on one mark
 
 A Trajectory keeps whole columns, not step objects, so that a trainer can hand over a batch as it is.
 This module knows nothing of files, environments or notebooks.
@@ -13,26 +14,44 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aigym_kernel import rendering
+from aigym_kernel.errors import AigymError, UnknownName
 
 MarkStatus = Literal["passed", "failed", "unjudged"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Review:
+    """A person's word on one mark. ``judged`` is the judge's own value, None where it had none; ``at`` is in
+    seconds since 1970."""
+
+    judged: float | None
+    note: str = ""
+    by: str = ""
+    at: float = field(default_factory=lambda: round(time.time(), 6))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Mark:
-    """One criterion's result. ``value`` lies in [0, 1]; None when the judge could not decide."""
+    """One criterion's result. ``value`` lies in [0, 1]; None when the judge could not decide.
+
+    ``review`` is there where a person gave the value. ``evidence``: what a verdict rests on beyond its
+    feedback, as plain values (of the ``llm`` check the prompt and the answers).
+    """
 
     name: str
     value: float | None
     weight: float = 1.0
     required: bool = False
     feedback: str = ""
+    review: Review | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     @property
     def status(self) -> MarkStatus:
@@ -41,12 +60,19 @@ class Mark:
             return "unjudged"
         return "passed" if self.value >= 1.0 else "failed"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. ``review`` and ``evidence`` only where there are any."""
+        names = ("name", "value", "weight", "required", "status", "feedback")
+        review = {} if self.review is None else {"review": asdict(self.review)}
+        evidence = {"evidence": dict(self.evidence)} if self.evidence else {}
+        return {name: getattr(self, name) for name in names} | review | evidence
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """The judge's verdict. ``total`` lies in [0, 1]; None while any mark is unjudged.
 
-    ``passed`` holds when every required mark is full and the total reaches the rubric's pass mark.
+    ``passed`` holds when every required mark is full and the total reaches ``pass_mark``.
     """
 
     task_id: str
@@ -54,6 +80,29 @@ class Score:
     passed: bool
     marks: tuple[Mark, ...]
     wall_s: float = 0.0
+    pass_mark: float = 1.0
+
+    def reviewed(self, name: str, value: float, *, note: str = "", by: str = "") -> Score:
+        """The score with a person's ``value`` for the mark ``name``, total and ``passed`` worked out anew.
+        The judge's own value stays in the mark's `Review`, also when it is reviewed again.
+
+        Raises:
+            UnknownName: there is no such mark.
+            AigymError: the value is no number in [0, 1], or several marks have this name.
+        """
+        found = [m for m in self.marks if m.name == name]
+        if not found:
+            raise UnknownName("mark", name, [m.name for m in self.marks])
+        if len(found) > 1:
+            raise AigymError(f"{len(found)} marks have the name {name!r}; only one could be reviewed")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise AigymError(f"value={value!r} of the mark {name!r} must be a number from 0 to 1")
+        old = found[0]
+        review = Review(judged=old.review.judged if old.review else old.value, note=note, by=by)
+        new = replace(old, value=float(value), review=review)
+        marks = tuple(new if m is old else m for m in self.marks)
+        total, passed = tally(marks, self.pass_mark)
+        return replace(self, marks=marks, total=total, passed=passed)
 
     def __str__(self) -> str:
         verdict = "passed" if self.passed else "unjudged" if self.total is None else "failed"
@@ -63,6 +112,8 @@ class Score:
             value = "-" if mark.value is None else f"{mark.value:.2f}"
             lines.append(f"  {mark.status:8} {value}  {mark.name}")
             lines.extend(f"      {line}" for line in mark.feedback.splitlines())
+            if mark.review:
+                lines.extend(f"      {line}" for line in rendering.review(asdict(mark.review)).splitlines())
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,22 +122,31 @@ class Score:
             "task_id": self.task_id,
             "total": self.total,
             "passed": self.passed,
+            "pass_mark": self.pass_mark,
             "wall_s": round(self.wall_s, 4),
-            "marks": [
-                {
-                    "name": m.name,
-                    "value": m.value,
-                    "weight": m.weight,
-                    "required": m.required,
-                    "status": m.status,
-                    "feedback": m.feedback,
-                }
-                for m in self.marks
-            ],
+            "marks": [m.to_dict() for m in self.marks],
         }
 
     def _repr_html_(self) -> str:
         return rendering.score(self.to_dict())
+
+
+def tally(marks: Sequence[Mark], pass_mark: float) -> tuple[float | None, bool]:
+    """Total and ``passed`` of a score: the weighted mean, None while a mark has no value.
+
+    Raises:
+        AigymError: the weights sum to zero.
+    """
+    weights = sum(m.weight for m in marks)
+    if weights <= 0:
+        raise AigymError("the weights of the rubric's criteria sum to zero; give one a positive weight")
+    values = [m.value for m in marks if m.value is not None]
+    if len(values) < len(marks):
+        return None, False
+    total = sum(m.weight * v for m, v in zip(marks, values)) / weights
+    required = all(m.status == "passed" for m in marks if m.required)
+    # A mean of full marks may fall short of 1 by a rounding error.
+    return min(1.0, total), required and total >= pass_mark - 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -401,9 +401,10 @@ def test_ids_that_are_paths_are_refused(store: Store, run_id: str) -> None:
 # SQL
 
 
-def test_an_empty_store_has_five_empty_tables(store: Store) -> None:
-    assert store.sql("SHOW TABLES")["name"].tolist() == ["marks", "metrics", "runs", "steps", "trajectories"]
-    for table in ("runs", "trajectories", "steps", "metrics", "marks"):
+def test_an_empty_store_has_six_empty_tables(store: Store) -> None:
+    tables = ["marks", "metrics", "reviews", "runs", "steps", "trajectories"]
+    assert store.sql("SHOW TABLES")["name"].tolist() == tables
+    for table in tables:
         assert len(store.sql(f"SELECT * FROM {table}")) == 0
     kinds = store.sql("SELECT column_name, column_type FROM (DESCRIBE steps)").set_index("column_name")
     assert kinds["column_type"]["observation"] == "DOUBLE[]"

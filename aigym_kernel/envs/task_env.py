@@ -9,7 +9,8 @@ one call per step (`aigym_kernel.tools`) in a sandbox that the first call opens;
 comes with ``submit``, or with the last of ``max_steps``, when the files are judged as they are.
 
 After the last step ``info["outcome"]`` is passed, failed or unjudged, ``info["score"]`` the verdict as plain
-data without its wall time (the same answer gives the same info) and ``env.unwrapped.score`` the `Score`.
+data without its wall time and evidence (the same answer gives the same info) and ``env.unwrapped.score``
+the `Score`.
 """
 
 from __future__ import annotations
@@ -116,6 +117,8 @@ class TaskEnv(gymnasium.Env[str, str]):
         if score is not None:
             verdict = score.to_dict()
             del verdict["wall_s"]
+            for mark in verdict["marks"]:
+                mark.pop("evidence", None)
             outcome = "unjudged" if score.total is None else "passed" if score.passed else "failed"
             info |= {"outcome": outcome, "score": verdict}
             reward = score.total or 0.0

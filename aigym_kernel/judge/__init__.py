@@ -23,7 +23,7 @@ from aigym_kernel.judge.checks import mark
 from aigym_kernel.sandboxes import open_sandbox
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import Task, load_task, names_file
-from aigym_kernel.trajectories import Mark, Score
+from aigym_kernel.trajectories import Mark, Score, tally
 
 __all__ = ["judge", "judging", "unjudged"]
 
@@ -90,15 +90,15 @@ def unjudged(task: Task, reason: str) -> Score:
 
 
 def _score(task: Task, marks: tuple[Mark, ...], wall_s: float) -> Score:
-    values = [m.value for m in marks if m.value is not None]
-    if len(values) < len(marks):
-        return Score(task_id=task.id, total=None, passed=False, marks=marks, wall_s=wall_s)
-    weights = sum(m.weight for m in marks)
-    total = sum(m.weight * v for m, v in zip(marks, values)) / weights
-    required = all(m.status == "passed" for m in marks if m.required)
-    # A mean of full marks may fall short of 1 by a rounding error.
-    passed = required and total >= task.rubric.pass_mark - 1e-9
-    return Score(task_id=task.id, total=min(1.0, total), passed=passed, marks=marks, wall_s=wall_s)
+    total, passed = tally(marks, task.rubric.pass_mark)
+    return Score(
+        task_id=task.id,
+        total=total,
+        passed=passed,
+        marks=marks,
+        wall_s=wall_s,
+        pass_mark=task.rubric.pass_mark,
+    )
 
 
 def _files(task: Task, solution: Any) -> dict[str, bytes]:

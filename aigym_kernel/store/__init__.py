@@ -10,8 +10,9 @@
 Immutable Parquet segments are the truth; DuckDB files in ``index/`` make reading fast and can be deleted.
 Any number of processes may write and read at the same time, and none waits for another.
 
-SQL sees five tables: ``runs``, ``trajectories``, ``steps``, ``metrics`` and ``marks``. Times are UTC. A
-step's observation and action are in ``observation`` and ``action`` (DOUBLE[]) where they are numbers, in
+SQL sees six tables: ``runs``, ``trajectories``, ``steps``, ``metrics``, ``marks`` and ``reviews`` (what
+people said of marks; the module ``reviews`` tells how the others show it). Times are UTC. A step's
+observation and action are in ``observation`` and ``action`` (DOUBLE[]) where they are numbers, in
 ``observation_text`` and ``action_text`` where they are text or JSON; the module ``schema`` has the rule.
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import settings
-from aigym_kernel.errors import StoreError, UnknownName
+from aigym_kernel.errors import AigymError, StoreError, UnknownName
 from aigym_kernel.store import index, reader, snapshot
 from aigym_kernel.store.reader import Page
 from aigym_kernel.store.records import (
@@ -38,7 +39,7 @@ from aigym_kernel.store.records import (
 )
 from aigym_kernel.store.schema import json_text
 from aigym_kernel.store.writer import Writer
-from aigym_kernel.trajectories import Trajectory
+from aigym_kernel.trajectories import Score, Trajectory
 
 if TYPE_CHECKING:
     import pandas
@@ -131,6 +132,24 @@ class Store:
         """What records into the run; use it in a ``with`` statement."""
         self.create()
         return Writer(self.run_folder(run_id), run_id)
+
+    def review(self, trajectory_id: str, name: str, value: float, *, note: str = "", by: str = "") -> Score:
+        """Records a person's ``value`` for the mark ``name`` of a recorded trajectory, in a segment of its
+        own, and returns the score that counts from then on. The judge's value is kept beside it.
+
+        Raises:
+            UnknownName: no finished trajectory has this id, or its score no such mark.
+            AigymError: it has no score, or the value is no number in [0, 1].
+        """
+        trajectory = self.load(trajectory_id)
+        if trajectory.score is None or trajectory.run_id is None:
+            raise AigymError(f"trajectory {trajectory_id!r} has no score that could be reviewed")
+        score = trajectory.score.reviewed(name, value, note=note, by=by)
+        mark = next(m for m in score.marks if m.name == name)
+        assert mark.review is not None
+        with self.writer(trajectory.run_id) as writer:
+            writer.review(trajectory.id, name, value, mark.review)
+        return score
 
     # Reading
 

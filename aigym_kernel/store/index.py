@@ -20,7 +20,7 @@ import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +123,9 @@ def _entries(path: str) -> tuple[str, ...]:
 # What was found wrong with a file, by its path: its state then, whether all of it was read, the finding.
 _checked: dict[str, tuple[tuple[int, int, int], bool, str | None]] = {}
 
+# Files that lack a column of `schema.ADDED`.
+_older: set[str] = set()
+
 
 def fault(segment: Segment, *, whole: bool = False) -> str | None:
     """What is wrong with a segment's file, or None. ``whole`` reads all of it, not only its footer."""
@@ -145,8 +148,11 @@ def _read_fault(segment: Segment, whole: bool) -> str | None:
     try:
         with pq.ParquetFile(segment.path, page_checksum_verification=True) as file:
             there = file.schema_arrow
+            _older.discard(segment.path)
             for field in schema.TABLES[segment.table]:
-                if field.name not in there.names or not _same(there.field(field.name).type, field.type):
+                if field.name not in there.names and field.name in schema.ADDED.get(segment.table, ()):
+                    _older.add(segment.path)
+                elif field.name not in there.names or not _same(there.field(field.name).type, field.type):
                     return f"it has no column {field.name} of type {field.type}"
             if whole:
                 file.read()
@@ -192,6 +198,10 @@ def generation(folder: Path) -> Path | None:
     return folder / "index" / name if _GENERATION.fullmatch(name) else None
 
 
+class Outdated(Exception):
+    """A generation of an earlier version: to be built again, from the segments."""
+
+
 _held: dict[tuple[str, int, int], frozenset[Key]] = {}
 
 
@@ -199,6 +209,7 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
     """Attaches a generation READ_ONLY as ``generation``; returns the keys of the segments it holds.
 
     Raises:
+        Outdated: an earlier version made it, with fewer columns.
         duckdb.Error: it cannot be read. OSError: it is gone.
     """
     stat = path.stat()
@@ -210,8 +221,10 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
             keys = _read_keys(connection, "generation.segments")
             for table, columns in schema.TABLES.items():
                 connection.execute(f"SELECT {schema.names_sql(columns)} FROM generation.{table} LIMIT 0")
-        except duckdb.Error:
+        except duckdb.Error as error:
             connection.execute("DETACH generation")
+            if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
+                raise Outdated(str(error)) from None
             raise
         _held.clear()
         _held[key] = keys
@@ -308,7 +321,7 @@ def _copy(present: Path, temporary: Path) -> bool:
     try:
         with duckdb.connect() as connection:
             attach(connection, present)
-    except (duckdb.Error, OSError):
+    except (Outdated, duckdb.Error, OSError):
         return False
     shutil.copyfile(present, temporary)
     return True
@@ -345,7 +358,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, chosen: list[Segm
         connection.execute("BEGIN")
         try:
             if chosen:
-                connection.execute(f"INSERT INTO {table} SELECT {names} FROM {from_files(chosen)}")
+                connection.execute(f"INSERT INTO {table} SELECT {names} FROM {from_files(table, chosen)}")
                 keys = [list(column) for column in zip(*(s.key for s in chosen), strict=True)]
                 marks = ", ".join(["unnest(?)"] * len(keys))
                 connection.execute(f"INSERT INTO segments SELECT {marks}", keys)
@@ -368,6 +381,12 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def from_files(chosen: Iterable[Segment]) -> str:
-    """What stands after FROM to read these segments; names in the order given."""
-    return f"read_parquet([{', '.join(quote(s.path) for s in chosen)}])"
+def from_files(table: str, chosen: Sequence[Segment]) -> str:
+    """What stands after FROM to read these segments of one table, which `sound` has looked at."""
+    files = f"[{', '.join(quote(s.path) for s in chosen)}]"
+    if not any(s.path in _older for s in chosen):
+        return f"read_parquet({files})"
+    return (
+        f"(SELECT {schema.added_sql(table)} WHERE false "
+        f"UNION ALL BY NAME FROM read_parquet({files}, union_by_name = true))"
+    )

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from aigym_kernel.errors import StoreError, UnknownName
 from aigym_kernel.store import schema
 from aigym_kernel.store.snapshot import check_reading, open_snapshot
-from aigym_kernel.trajectories import Mark, Score, Trajectory
+from aigym_kernel.trajectories import Mark, Review, Score, Trajectory
 
 if TYPE_CHECKING:
     import pandas
@@ -64,13 +64,16 @@ def load(folder: Path, trajectory_id: str) -> Trajectory:
             raise UnknownName("trajectory", cleaned, [r["trajectory_id"] for r in snapshot.rows(recent)])
         row = rows.to_pylist()[0]
         # The run is compared afterwards: DuckDB would compare it for every step there is.
-        steps, marks = (
+        # Marks as they were recorded, in their order: the view of both may turn them round.
+        parts = [
             snapshot.arrow(f"SELECT * FROM {table} WHERE trajectory_id = ?", [cleaned])
-            for table in ("steps", "marks")
-        )
-    steps, marks = (part.filter(pc.equal(part["run_id"], row["run_id"])) for part in (steps, marks))
-    marks = marks.select(["name", "value", "weight", "required", "feedback"])
-    return _trajectory(rows, row, steps, marks.to_pylist())
+            for table in ("steps", "recorded.marks", "reviews")
+        ]
+    steps, marks, reviews = (part.filter(pc.equal(part["run_id"], row["run_id"])) for part in parts)
+    latest = {review["name"]: review for review in reviews.sort_by("time").to_pylist()}
+    return _trajectory(
+        rows, row, steps, tuple(_mark(mark, latest.get(mark["name"])) for mark in marks.to_pylist())
+    )
 
 
 def page(
@@ -145,7 +148,7 @@ def _conditions(where: Mapping[str, Any], search: str) -> tuple[list[str], list[
 
 
 def _trajectory(
-    rows: pa.Table, row: Mapping[str, Any], steps: pa.Table, marks: list[dict[str, Any]]
+    rows: pa.Table, row: Mapping[str, Any], steps: pa.Table, marks: tuple[Mark, ...]
 ) -> Trajectory:
     order = np.unique(steps["t"].to_numpy(), return_index=True)[1]
     if len(order) != row["length"]:
@@ -172,8 +175,9 @@ def _trajectory(
             task_id=row["task_id"],
             total=row["score"],
             passed=row["passed"],
-            marks=tuple(Mark(**mark) for mark in marks),
+            marks=marks,
             wall_s=row["judge_s"],
+            pass_mark=1.0 if row["pass_mark"] is None else row["pass_mark"],
         )
     started = row["started_at"]
     same = ("env_id", "agent", "terminated", "truncated", "seed", "error", "group", "run_id", "wall_s")
@@ -188,4 +192,18 @@ def _trajectory(
         score=score,
         started_at=0.0 if started is None else started.replace(tzinfo=UTC).timestamp(),
         **{name: row[name] for name in same},
+    )
+
+
+def _mark(row: Mapping[str, Any], latest: Mapping[str, Any] | None) -> Mark:
+    """A mark from its row, and from its latest review where there is one."""
+    review = None
+    if latest is not None:
+        at = latest["time"].replace(tzinfo=UTC).timestamp()
+        review = Review(judged=row["value"], note=latest["note"], by=latest["reviewer"], at=at)
+    return Mark(
+        value=row["value"] if latest is None else latest["value"],
+        review=review,
+        evidence={} if row["evidence"] is None else json.loads(row["evidence"]),
+        **{name: row[name] for name in ("name", "weight", "required", "feedback")},
     )

@@ -69,16 +69,17 @@ TABLES: dict[str, pa.Schema] = {
         truncated=pa.bool_(),
     ),
     "marks": _schema(
-        "run_id trajectory_id name value weight required status feedback",
+        "run_id trajectory_id name value weight required status feedback evidence",
         value=pa.float64(),
         weight=pa.float64(),
         required=pa.bool_(),
     ),
+    "reviews": _schema("run_id trajectory_id name value note reviewer time", value=pa.float64(), time=_TIME),
     "metrics": _schema("run_id step time name value", step=pa.int64(), time=_TIME, value=pa.float64()),
     "trajectories": _schema(
         "trajectory_id run_id env_id env_kwargs agent seed group length return outcome score passed "
         "terminated truncated error started_at wall_s final_observation final_observation_text info "
-        "observation_dtype observation_shape action_dtype action_shape task_id judge_s",
+        "observation_dtype observation_shape action_dtype action_shape task_id judge_s pass_mark",
         seed=pa.int64(),
         length=pa.int64(),
         score=pa.float64(),
@@ -91,14 +92,24 @@ TABLES: dict[str, pa.Schema] = {
         observation_shape=pa.list_(pa.int64()),
         action_shape=pa.list_(pa.int64()),
         judge_s=pa.float64(),
+        pass_mark=pa.float64(),
         **{"return": pa.float64()},
     ),
 }
+
+# Columns that segments of earlier versions lack; they read as NULL.
+ADDED: Mapping[str, tuple[str, ...]] = {"marks": ("evidence",), "trajectories": ("pass_mark",)}
 
 
 def columns_sql(schema: pa.Schema) -> str:
     """The columns as DuckDB's CREATE TABLE wants them."""
     return ", ".join(f'"{field.name}" {_SQL[field.type]}' for field in schema)
+
+
+def added_sql(table: str) -> str:
+    """The columns of `ADDED` without a value, as SELECT wants them."""
+    columns = [TABLES[table].field(name) for name in ADDED[table]]
+    return ", ".join(f'NULL::{_SQL[column.type]} AS "{column.name}"' for column in columns)
 
 
 def names_sql(schema: pa.Schema) -> str:

@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 
 from aigym_kernel.errors import QueryError, StoreError, StoreWarning, UnknownName
-from aigym_kernel.store import index, schema
+from aigym_kernel.store import index, reviews, schema
 from aigym_kernel.store.index import Key, Segment
 from aigym_kernel.store.records import R, RunRecord, RunStatus, from_file, read_record, settle
 
@@ -117,7 +117,7 @@ _NO_DAMAGE = (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderExce
 
 
 class Snapshot:
-    """A locked DuckDB in which the five tables are what is recorded right now."""
+    """A locked DuckDB in which the six tables are what is recorded right now."""
 
     def __init__(self, folder: Path, question: str) -> None:
         self._folder = folder
@@ -126,13 +126,14 @@ class Snapshot:
         self._loose: list[Segment] = []
 
     def open(self) -> None:
-        held = _attach_generation(self._connection, self._folder)
+        held, outdated = _attach_generation(self._connection, self._folder)
         # The generation is looked at first: what it lacks is then sure to be among the segments.
         loose, stale = index.split(index.segments(self._folder), held or ())
-        if len(loose) > INDEX_WHEN and len(index.sound(loose)) > INDEX_WHEN and self._build():
+        many = len(loose) > INDEX_WHEN and len(index.sound(loose)) > INDEX_WHEN
+        if (many or outdated) and self._build():
             self.close()
             self._connection = duckdb.connect()
-            held = _attach_generation(self._connection, self._folder)
+            held, _ = _attach_generation(self._connection, self._folder)
             loose, stale = index.split(index.segments(self._folder), held or ())
         self._loose = index.sound(loose)
         try:
@@ -149,6 +150,7 @@ class Snapshot:
             return False
 
     def _make_tables(self, attached: bool, stale: list[str]) -> None:
+        self._connection.execute("CREATE SCHEMA recorded")
         for table, columns in schema.TABLES.items():
             names, parts = schema.names_sql(columns), []
             if attached:
@@ -156,11 +158,15 @@ class Snapshot:
                 if stale:
                     parts[0] += f" WHERE run_id NOT IN ({', '.join(map(index.quote, stale))})"
             if chosen := [s for s in self._loose if s.table == table]:
-                parts.append(f"SELECT {names} FROM {index.from_files(chosen)}")
+                parts.append(f"SELECT {names} FROM {index.from_files(table, chosen)}")
+            place = f"recorded.{table}" if table in reviews.CHANGED else table
             if parts:
-                self._connection.execute(f"CREATE VIEW {table} AS {' UNION ALL '.join(parts)}")
+                self._connection.execute(f"CREATE VIEW {place} AS {' UNION ALL '.join(parts)}")
             else:
-                self._connection.execute(f"CREATE TABLE {table} ({schema.columns_sql(columns)})")
+                self._connection.execute(f"CREATE TABLE {place} ({schema.columns_sql(columns)})")
+        some = self._connection.execute("SELECT EXISTS (FROM reviews)").fetchone()
+        for view in reviews.views(reviewed=some == (True,)):
+            self._connection.execute(view)
         self._connection.execute(f"CREATE TABLE runs ({schema.columns_sql(schema.RUNS)})")
         if "runs" in self._question.lower() and (rows := run_rows(self._folder)):
             self._connection.register("run_rows", schema.rows_table("runs", rows))
@@ -241,13 +247,18 @@ def open_snapshot(folder: Path, question: str) -> Iterator[Snapshot]:
         snapshot.close()
 
 
-def _attach_generation(connection: duckdb.DuckDBPyConnection, folder: Path) -> frozenset[Key] | None:
-    """Attaches the present generation; None if there is none that can be read."""
+def _attach_generation(
+    connection: duckdb.DuckDBPyConnection, folder: Path
+) -> tuple[frozenset[Key] | None, bool]:
+    """Attaches the present generation: what it holds (None if there is none that can be read), and whether
+    an earlier version made it."""
     seen = None
     problem: Exception | None = None
     while (path := index.generation(folder)) is not None and path != seen:
         try:
-            return index.attach(connection, path)
+            return index.attach(connection, path), False
+        except index.Outdated:
+            return None, True
         except (duckdb.Error, OSError) as error:
             # It may have been replaced and removed between the two looks: then CURRENT names another.
             seen, problem = path, error
@@ -259,7 +270,7 @@ def _attach_generation(connection: duckdb.DuckDBPyConnection, folder: Path) -> f
             StoreWarning,
             stacklevel=2,
         )
-    return None
+    return None, False
 
 
 # Runs

@@ -32,11 +32,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aigym_kernel.errors import StoreError
-from aigym_kernel.store import schema
+from aigym_kernel.store import reviews, schema
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
 from aigym_kernel.store.schema import Block, Column
-from aigym_kernel.trajectories import Mark, Step, Trajectory
+from aigym_kernel.trajectories import Review, Step, Trajectory
 
 # Each flush costs a file and two fsyncs per table. At 25,000 steps/s a limit of 2,000 rows makes 28 files
 # and 56 fsyncs a second; this one leaves it to the 2 s, and makes one file and three fsyncs.
@@ -142,13 +142,27 @@ class Writer:
                 infos=infos if trajectory.infos else None,
             )
             score = trajectory.score
-            marks = [self._mark_row(row["trajectory_id"], m) for m in (score.marks if score else ())]
+            marks = [reviews.mark_row(self.run_id, trajectory.id, m) for m in (score.marks if score else ())]
+            reviewed = [
+                reviews.review_row(self.run_id, trajectory.id, m.name, m.value, m.review)
+                for m in (score.marks if score else ())
+                if m.review is not None
+            ]
             if len(block):
                 self._append(block)
             for mark in marks:
                 self._add_row("marks", mark)
+            for review in reviewed:
+                self._add_row("reviews", review)
             self._add_row("trajectories", row)
             self._early.pop(trajectory.id, None)
+            self._flush_if_due()
+
+    def review(self, trajectory_id: str, name: str, value: float, review: Review) -> None:
+        """Writes a person's ``value`` for the mark ``name`` of a trajectory that was recorded before."""
+        with self._lock:
+            self._check_open()
+            self._add_row("reviews", reviews.review_row(self.run_id, trajectory_id, name, value, review))
             self._flush_if_due()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -225,7 +239,13 @@ class Writer:
     def _unwritten(self) -> str:
         """What waits, in words."""
         counts = {"step": sum(map(len, self._blocks))}
-        for table, one in (("trajectories", "trajectory"), ("metrics", "metric value"), ("marks", "mark")):
+        names = {
+            "trajectories": "trajectory",
+            "metrics": "metric value",
+            "marks": "mark",
+            "reviews": "review",
+        }
+        for table, one in names.items():
             counts[one] = len(self._rows[table])
         plural = {"trajectory": "trajectories"}
         return ", ".join(
@@ -351,18 +371,7 @@ class Writer:
             "action_shape": _shape(actions, early.plain["action"]),
             "task_id": None if score is None else clean(score.task_id),
             "judge_s": None if score is None else float(score.wall_s),
-        }
-
-    def _mark_row(self, trajectory_id: str, mark: Mark) -> dict[str, Any]:
-        return {
-            "run_id": self.run_id,
-            "trajectory_id": trajectory_id,
-            "name": schema.clean(mark.name),
-            "value": None if mark.value is None else float(mark.value),
-            "weight": float(mark.weight),
-            "required": bool(mark.required),
-            "status": mark.status,
-            "feedback": schema.clean(mark.feedback),
+            "pass_mark": None if score is None else float(score.pass_mark),
         }
 
 
