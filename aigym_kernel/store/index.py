@@ -219,16 +219,21 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
     if keys is None:
         try:
             keys = _read_keys(connection, "generation.segments")
-            for table, columns in schema.TABLES.items():
-                connection.execute(f"SELECT {schema.names_sql(columns)} FROM generation.{table} LIMIT 0")
-        except duckdb.Error as error:
+            _check_columns(connection)
+        except (duckdb.Error, Outdated):
             connection.execute("DETACH generation")
-            if isinstance(error, duckdb.CatalogException | duckdb.BinderException):
-                raise Outdated(str(error)) from None
             raise
         _held.clear()
         _held[key] = keys
     return keys
+
+
+def _check_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        for table, columns in schema.TABLES.items():
+            connection.execute(f"SELECT {schema.names_sql(columns)} FROM generation.{table} LIMIT 0")
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise Outdated(str(error)) from None
 
 
 def build(folder: Path, *, rebuild: bool = False, wait: bool = True) -> Path | None:
