@@ -3,6 +3,9 @@
     AIGYM_DATA      folder of the store          default: data/ beside the checkout, else ./data
     AIGYM_TASKS     folder of the tasks          default: tasks/ beside the checkout, else ./tasks
     AIGYM_SANDBOX   bwrap or docker              default: bwrap
+    AIGYM_LLM_URL   a chat endpoint of the OpenAI kind, such as http://localhost:8000/v1     no default
+    AIGYM_LLM_MODEL the name of the model there  no default
+    AIGYM_LLM_KEY   its key                      default: none is sent
     FORCE_DEVICE    cpu, cuda, cuda:1, mps       wins over every argument
 
 Nothing here is cached: a changed variable counts from the next call on.
@@ -52,6 +55,12 @@ def sandbox_name(name: str | None = None) -> str:
     if chosen not in SANDBOXES:
         raise UnknownName("sandbox", chosen, SANDBOXES)
     return chosen
+
+
+def llm() -> tuple[str, str, str] | None:
+    """Address, model and key of the language model that grades; None unless address and model are set."""
+    url, model, key = (os.environ.get(f"AIGYM_LLM_{name}", "") for name in ("URL", "MODEL", "KEY"))
+    return (url.rstrip("/"), model, key) if url and model else None
 
 
 def device(name: str | None = None) -> torch.device:

@@ -20,6 +20,7 @@ from typing import Any
 from aigym_kernel import rendering
 from aigym_kernel.errors import SolutionError
 from aigym_kernel.judge.checks import mark
+from aigym_kernel.judge.llm import Model
 from aigym_kernel.sandboxes import open_sandbox
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import Task, load_task, names_file
@@ -33,12 +34,14 @@ def judge(
     solution: str | Mapping[str, str | bytes] | Path,
     *,
     sandbox: Sandbox | str | None = None,
+    model: Model | None = None,
 ) -> Score:
     """The verdict on ``solution``: the answer file's text, its path, or all files by relative path.
 
     ``task`` is a Task or what `load_task` takes, ``sandbox`` a Sandbox or its name. In a task without
     tools the task's visible files lie beside the answer; in a task with tools a mapping is taken as all
-    there is.
+    there is. ``model``, a function from chat messages to the answer's text, grades ``llm`` criteria;
+    default: the one that AIGYM_LLM_URL and AIGYM_LLM_MODEL name.
 
     Raises:
         UnknownName: no task has that id, no sandbox that name.
@@ -46,7 +49,7 @@ def judge(
         SolutionError: ``solution`` cannot be one.
         SandboxError: no box can be opened here. One that breaks on the way gives an unjudged mark.
     """
-    *_, score = judging(task, solution, sandbox=sandbox)
+    *_, score = judging(task, solution, sandbox=sandbox, model=model)
     assert isinstance(score, Score)
     return score
 
@@ -56,6 +59,7 @@ def judging(
     solution: str | Mapping[str, str | bytes] | Path,
     *,
     sandbox: Sandbox | str | None = None,
+    model: Model | None = None,
 ) -> Iterator[Mark | Score]:
     """What `judge` does, as it happens: yields one Mark per criterion of ``task.rubric``, in its order, as
     soon as it is decided, and at last the Score that holds them all::
@@ -68,14 +72,16 @@ def judging(
     any iteration. Between two marks no box is open: dropping the iterator leaves nothing behind.
     """
     task = task if isinstance(task, Task) else load_task(task)
-    return _judging(task, _files(task, solution), open_sandbox(sandbox))
+    return _judging(task, _files(task, solution), open_sandbox(sandbox), model)
 
 
-def _judging(task: Task, files: Mapping[str, bytes], sandbox: Sandbox) -> Iterator[Mark | Score]:
+def _judging(
+    task: Task, files: Mapping[str, bytes], sandbox: Sandbox, model: Model | None
+) -> Iterator[Mark | Score]:
     started = time.perf_counter()
     marks = []
     for criterion in task.rubric.criteria:
-        marks.append(mark(task, criterion, files, sandbox))
+        marks.append(mark(task, criterion, files, sandbox, model))
         yield marks[-1]
     yield _score(task, tuple(marks), time.perf_counter() - started)
 

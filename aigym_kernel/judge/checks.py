@@ -11,49 +11,78 @@ from typing import Any
 
 from aigym_kernel.errors import SandboxError, TaskError
 from aigym_kernel.judge.functions import check_function
+from aigym_kernel.judge.llm import Model, check_llm
 from aigym_kernel.judge.metrics import check_metric
 from aigym_kernel.judge.outputs import check_output
 from aigym_kernel.judge.programs import check_program
 from aigym_kernel.judge.verdict import Undecided, Verdict
 from aigym_kernel.sandboxes.protocol import Sandbox
-from aigym_kernel.tasks import Criterion, FunctionCheck, MetricCheck, OutputCheck, ProgramCheck, Task
+from aigym_kernel.tasks import (
+    Criterion,
+    FunctionCheck,
+    HumanCheck,
+    LlmCheck,
+    MetricCheck,
+    OutputCheck,
+    ProgramCheck,
+    Task,
+)
 from aigym_kernel.trajectories import Mark
+
+
+def check_human(
+    task: Task,  # noqa: ARG001
+    check: HumanCheck,
+    files: Mapping[str, bytes],  # noqa: ARG001
+    sandbox: Sandbox,  # noqa: ARG001
+) -> Verdict:
+    """No value: a person gives it afterwards, see `trajectories.Score.reviewed`."""
+    return Verdict(value=None, feedback=f"waits for a person's review: {check.instructions}")
+
 
 CHECKS: Mapping[type, Callable[[Task, Any, Mapping[str, bytes], Sandbox], Verdict]] = {
     FunctionCheck: check_function,
     OutputCheck: check_output,
     MetricCheck: check_metric,
     ProgramCheck: check_program,
+    HumanCheck: check_human,
 }
 FEEDBACK_LENGTH = 4000
 
 
-def mark(task: Task, criterion: Criterion, files: Mapping[str, bytes], sandbox: Sandbox) -> Mark:
+def mark(
+    task: Task,
+    criterion: Criterion,
+    files: Mapping[str, bytes],
+    sandbox: Sandbox,
+    model: Model | None = None,
+) -> Mark:
     """One criterion's result. A sandbox that breaks is tried once more, in a fresh box; a mark that
-    still cannot be given has the value None and says why.
+    still cannot be given has the value None and says why. ``model`` answers ``llm`` checks.
 
     Raises:
         SandboxError: it broke twice because no box at all can be opened here.
     """
-    check = CHECKS[type(criterion.check)]
-    value: float | None = None
     for _ in range(2):
         try:
-            verdict = check(task, criterion.check, files, sandbox)
-            value, feedback = verdict.value, verdict.feedback
+            if isinstance(criterion.check, LlmCheck):
+                verdict = check_llm(task, criterion.check, files, model)
+            else:
+                verdict = CHECKS[type(criterion.check)](task, criterion.check, files, sandbox)
             break
         except SandboxError as error:
-            feedback = f"could not be judged, tried twice: {error}"
+            verdict = Verdict(value=None, feedback=f"could not be judged, tried twice: {error}")
         except (Undecided, TaskError) as error:
-            feedback = f"could not be judged: {error}"
+            verdict = Verdict(value=None, feedback=f"could not be judged: {error}")
             break
     else:
         sandbox.open(task.limits).close()
-    text = feedback[:FEEDBACK_LENGTH].encode("utf-8", "backslashreplace").decode("utf-8")
+    text = verdict.feedback[:FEEDBACK_LENGTH].encode("utf-8", "backslashreplace").decode("utf-8")
     return Mark(
         name=criterion.name,
-        value=value,
+        value=verdict.value,
         weight=criterion.weight,
         required=criterion.required,
         feedback=text,
+        evidence=verdict.evidence,
     )

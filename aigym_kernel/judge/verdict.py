@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from aigym_kernel.errors import AigymError, SandboxError
 from aigym_kernel.sandboxes.protocol import Box, Execution
@@ -14,10 +15,12 @@ SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """``value`` in [0, 1] and why, for a person to read."""
+    """``value`` in [0, 1] and why, for a person to read. None: nothing can be said about the solution.
+    ``evidence`` is kept with the mark."""
 
-    value: float
+    value: float | None
     feedback: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Undecided(AigymError):

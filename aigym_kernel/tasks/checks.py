@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
-from aigym_kernel.tasks.fields import FORBID, HiddenFile, Number, Text, WorkFile
+from aigym_kernel.tasks.fields import FORBID, Count, HiddenFile, Number, Seconds, Text, WorkFile
 
 Metric = Literal["accuracy", "rmse", "mae", "r2"]
 
@@ -108,4 +108,31 @@ class ProgramCheck:
     __pydantic_config__ = FORBID
 
 
-Check = FunctionCheck | OutputCheck | MetricCheck | ProgramCheck
+@dataclass(frozen=True, kw_only=True)
+class LlmCheck:
+    """Have a language model grade the solution's files by ``instructions``, which say what earns how much.
+
+    It is asked ``votes`` times, for at most ``timeout_s`` seconds each; the value is the ``median`` (or
+    ``mean``) of the votes that can be read, which must be more than half of them.
+    """
+
+    type: Literal["llm"]
+    instructions: Text
+    votes: Annotated[Count, Field(le=25)] = 3
+    combine: Literal["median", "mean"] = "median"
+    timeout_s: Seconds = 120.0
+
+    __pydantic_config__ = FORBID
+
+
+@dataclass(frozen=True, kw_only=True)
+class HumanCheck:
+    """A person gives the mark (`aigym.review`), by ``instructions``. Until then it is unjudged."""
+
+    type: Literal["human"]
+    instructions: Text
+
+    __pydantic_config__ = FORBID
+
+
+Check = FunctionCheck | OutputCheck | MetricCheck | ProgramCheck | LlmCheck | HumanCheck
