@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from aigym_kernel.doctor import doctor
     from aigym_kernel.envs import make
     from aigym_kernel.errors import AigymError
+    from aigym_kernel.executors import Ray
     from aigym_kernel.judge import judge, judging
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.runs import Run, load_run, rollout, train
-    from aigym_kernel.sandboxes import Limits, execute
+    from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox
     from aigym_kernel.store import Store, sql
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
@@ -46,6 +47,8 @@ _HOME = {
     "Limits": "sandboxes",
     "Mark": "trajectories",
     "PPOConfig": "train",
+    "Program": "sandboxes",
+    "Ray": "executors",
     "Run": "runs",
     "Score": "trajectories",
     "Step": "trajectories",
@@ -63,6 +66,7 @@ _HOME = {
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
+    "open_sandbox": "sandboxes",
     "policy_agent": "agents",
     "ppo": "train",
     "random_agent": "agents",
@@ -80,6 +84,8 @@ __all__ = [
     "Limits",
     "Mark",
     "PPOConfig",
+    "Program",
+    "Ray",
     "Run",
     "Score",
     "Step",
@@ -98,6 +104,7 @@ __all__ = [
     "load_run",
     "load_task",
     "make",
+    "open_sandbox",
     "policy_agent",
     "ppo",
     "random_agent",

@@ -5,6 +5,7 @@
       TaskError         a task's YAML, files or limits are wrong
       SolutionError     what was handed in as a solution or program cannot be one
       SandboxError      no sandbox can be opened here, or it broke (never the solution's fault)
+        SandboxFull     the machine has no room for another box just now
       StoreError        the store is missing, newer than this version, damaged, or the disk is full
       QueryError        SQL that does not run
       RunError          a run that does not exist, or that failed
@@ -64,6 +65,10 @@ class SolutionError(AigymError, TypeError):
 
 class SandboxError(AigymError, RuntimeError):
     """No sandbox can be opened here, or it broke. Never the fault of the code that ran inside."""
+
+
+class SandboxFull(SandboxError):
+    """No process, memory, descriptor or daemon answer is left for another box. Later there may be."""
 
 
 class StoreError(AigymError, OSError):

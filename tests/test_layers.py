@@ -13,7 +13,7 @@ PACKAGE = Path(aigym_kernel.__file__).parent
 
 LAYERS = [
     {"errors", "rendering"},
-    {"documents", "settings", "trajectories"},
+    {"documents", "executors", "settings", "trajectories"},
     {"rollouts", "store", "tasks"},
     {"sandboxes"},
     {"judge", "tools"},
@@ -38,6 +38,7 @@ ONLY_IN = {
     "ipywidgets": {"widgets"},
     "papermill": {"notebooks"},
     "duckdb": {"store"},
+    "ray": {"executors"},
 }
 
 

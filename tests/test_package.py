@@ -67,7 +67,18 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_import_stays_light() -> None:
     code = "import sys; before = set(sys.modules); import aigym_kernel; print(*set(sys.modules) - before)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"torch", "docker", "IPython", "plotly", "numpy", "pandas", "gymnasium", "duckdb", "anywidget"}
+    heavy = {
+        "torch",
+        "docker",
+        "IPython",
+        "plotly",
+        "numpy",
+        "pandas",
+        "gymnasium",
+        "duckdb",
+        "anywidget",
+        "ray",
+    }
     assert not heavy & {name.split(".")[0] for name in loaded.stdout.split()}
 
 

@@ -1,6 +1,7 @@
 """Where untrusted code runs.
 
     execute("print(1 + 1)").stdout                          # one program, one box
+    open_sandbox().map([Program("print(1)"), ...], workers=4)  # many, in order; see `Sandbox.map`
     with open_sandbox().open(Limits(wall_s=5)) as box:      # several commands in one /work
         box.write({"main.py": "print(1 + 1)"})
         box.run(["python3", "main.py"])
@@ -13,21 +14,25 @@ raises SandboxError with the way out; nothing ever falls back to less isolation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import UnionType
-from typing import Literal
 
-from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
+from aigym_kernel.errors import SandboxError, UnknownName
+from aigym_kernel.sandboxes.languages import LANGUAGES
+from aigym_kernel.sandboxes.mapping import Program, run
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.settings import SANDBOXES, sandbox_name
 from aigym_kernel.tasks import Limits
 
-__all__ = ["LANGUAGES", "Box", "Execution", "Limits", "Sandbox", "check", "execute", "open_sandbox"]
-
-#: File that the code is written to, and the command that runs it, by language.
-LANGUAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "python": ("main.py", ("python3", "main.py")),
-    "bash": ("main.sh", ("bash", "main.sh")),
-}
+__all__ = [
+    "LANGUAGES",
+    "Box",
+    "Execution",
+    "Limits",
+    "Program",
+    "Sandbox",
+    "check",
+    "execute",
+    "open_sandbox",
+]
 
 
 def open_sandbox(name: str | Sandbox | None = None) -> Sandbox:
@@ -52,7 +57,7 @@ def open_sandbox(name: str | Sandbox | None = None) -> Sandbox:
 
 def execute(
     code: str | bytes,
-    language: Literal["python", "bash"] = "python",
+    language: str = "python",
     *,
     stdin: str | bytes = "",
     files: Mapping[str, str | bytes] | None = None,
@@ -66,28 +71,12 @@ def execute(
     Raises:
         UnknownName: no such language or sandbox.
         SolutionError: an argument is of the wrong type.
-        SandboxError: no box can be opened here, or it does not hold the files.
+        SandboxError: no box can be opened here, or it does not hold the files. A machine that is
+            full is waited for, half a minute at most.
     """
-    if not isinstance(language, str) or language not in LANGUAGES:
-        raise UnknownName("language", language, LANGUAGES)
-    file, command = LANGUAGES[language]
-    _check("code", code, str | bytes)
-    _check("stdin", stdin, str | bytes)
-    limits = Limits() if limits is None else limits
-    _check("limits", limits, Limits)
     files = {} if files is None else files
-    _check("files", files, Mapping)
-    for name, content in files.items():
-        _check("a name in files", name, str)
-        _check(f"files[{name!r}]", content, str | bytes)
-    with open_sandbox(sandbox).open(limits, {**files, file: code}) as box:
-        return box.run(command, stdin=stdin)
-
-
-def _check(what: str, value: object, wanted: type | UnionType) -> None:
-    if not isinstance(value, wanted):
-        name = wanted.__name__ if isinstance(wanted, type) else str(wanted)
-        raise SolutionError(f"{what} must be {name}, not {type(value).__name__}")
+    limits = Limits() if limits is None else limits
+    return run(open_sandbox(sandbox), Program(code, language, stdin=stdin, files=files, limits=limits))
 
 
 def check(name: str) -> str | None:

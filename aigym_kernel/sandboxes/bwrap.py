@@ -24,14 +24,17 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aigym_kernel.errors import SandboxError
+from aigym_kernel.executors import Ray
 from aigym_kernel.sandboxes import inside, packages
-from aigym_kernel.sandboxes.remote import RunnerBox, receive_exactly, send_all
+from aigym_kernel.sandboxes.mapping import Program, run_many
+from aigym_kernel.sandboxes.protocol import Execution
+from aigym_kernel.sandboxes.remote import RunnerBox, cannot_open, hang_up, receive_exactly, send_all
 from aigym_kernel.tasks import Limits
 
 T = TypeVar("T")
@@ -56,11 +59,14 @@ class BwrapSandbox:
             raise SandboxError(
                 f"bubblewrap needs Linux, this is {sys.platform}; use Docker: AIGYM_SANDBOX=docker"
             )
-        link = _start(limits)
+        try:
+            link = _start(limits)
+        except OSError as error:
+            raise cannot_open(f"bwrap cannot be started: {error}", WAY_OUT) from None
         try:
             box = RunnerBox(link, limits, runner=inside.code(), nproc=True)
         except SandboxError as error:
-            raise SandboxError(f"bwrap could not open a box: {str(error).strip()}. {WAY_OUT}") from None
+            raise cannot_open(f"bwrap could not open a box: {str(error).strip()}", WAY_OUT) from None
         if files:
             try:
                 box.write(files)
@@ -68,6 +74,12 @@ class BwrapSandbox:
                 box.close()
                 raise
         return box
+
+    def map(
+        self, programs: Iterable[Program], *, workers: int | None = None, executor: Ray | None = None
+    ) -> Iterator[Execution]:
+        """See `Sandbox.map`."""
+        return run_many(self, programs, workers, executor)
 
 
 class _ProcessLink:
@@ -83,6 +95,9 @@ class _ProcessLink:
 
     def receive(self, size: int, deadline: float) -> bytes:
         return receive_exactly(self._socket, size, deadline)
+
+    def hang_up(self) -> None:
+        hang_up(self._socket)
 
     def close(self) -> str:
         self._socket.close()  # the runner, process 1, ends with its input, and the namespace with it
@@ -135,11 +150,9 @@ def _start(limits: Limits) -> _ProcessLink:
 
         try:
             process = starter.call(start)
-        except BaseException as error:
+        except BaseException:
             ours.close()
             os.close(printed)
-            if isinstance(error, OSError):
-                raise SandboxError(f"cannot start {starter.binary}: {error}. {WAY_OUT}") from None
             raise
     return _ProcessLink(process, ours, printed)
 

@@ -9,11 +9,12 @@ building images.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import secrets
 import socket
 import struct
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -22,10 +23,13 @@ import docker.types
 import requests
 
 import docker
-from aigym_kernel.errors import SandboxError
+from aigym_kernel.errors import SandboxError, SandboxFull
+from aigym_kernel.executors import Ray
 from aigym_kernel.sandboxes import inside
 from aigym_kernel.sandboxes.inside.tree import MAX_INODES
-from aigym_kernel.sandboxes.remote import RunnerBox, receive_exactly, send_all
+from aigym_kernel.sandboxes.mapping import Program, run_many
+from aigym_kernel.sandboxes.protocol import Execution
+from aigym_kernel.sandboxes.remote import RunnerBox, cannot_open, hang_up, no_room, receive_exactly, send_all
 from aigym_kernel.tasks import Limits
 
 IMAGE = "aigym-sandbox"
@@ -48,8 +52,8 @@ class DockerSandbox:
             # Without user namespaces of their own, all containers share nobody's RLIMIT_NPROC.
             box = RunnerBox(link, limits, runner=inside.source(), nproc=False)
         except SandboxError as error:
-            raise SandboxError(
-                f"image {IMAGE!r} did not start its runner: {error}. Rebuild it: {BUILD}"
+            raise cannot_open(
+                f"image {IMAGE!r} did not start its runner: {error}", f"Rebuild it: {BUILD}"
             ) from None
         if limits.packages and (problem := _without(link.image, limits.packages)):
             box.close()
@@ -62,13 +66,20 @@ class DockerSandbox:
                 raise
         return box
 
+    def map(
+        self, programs: Iterable[Program], *, workers: int | None = None, executor: Ray | None = None
+    ) -> Iterator[Execution]:
+        """See `Sandbox.map`."""
+        return run_many(self, programs, workers, executor)
+
 
 class _AttachedLink:
     """A container's attached standard streams. Docker cuts them into frames of its own: stream number,
     three zero bytes, length."""
 
-    def __init__(self, container: Any, stream: Any) -> None:
-        self._container = container
+    def __init__(self, client: docker.DockerClient, container: Any, stream: Any) -> None:
+        self._client = client
+        self._name: str = container.name
         self.image: str = container.attrs["Image"]
         self._stream = stream  # keeps the HTTP response, and so the socket, alive
         self._socket: socket.socket = getattr(stream, "_sock", stream)
@@ -87,31 +98,54 @@ class _AttachedLink:
         del self._ready[:size]
         return data
 
+    def hang_up(self) -> None:
+        hang_up(self._socket)
+
     def close(self) -> str:
         self._socket.close()
         self._stream.close()
-        with contextlib.suppress(docker.errors.APIError):  # auto_remove may have been faster
-            self._container.remove(force=True, v=True)
+        _remove(self._client, self._name)
         return self._printed[-4000:].decode("utf-8", "replace")
 
 
 def _start(limits: Limits) -> _AttachedLink:
+    name = f"aigym-{secrets.token_hex(8)}"
     try:
         client = _client(os.getpid())
+    except docker.errors.DockerException as error:
+        raise _refused(error) from None
+    try:
         container = client.containers.create(
-            IMAGE, ["python3", "-I", "-S", "-c", inside.BOOT], **_options(limits)
+            IMAGE, ["python3", "-I", "-S", "-c", inside.BOOT], name=name, **_options(limits)
         )
+        stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        container.start()
     except docker.errors.ImageNotFound:
         raise SandboxError(f"Docker has no image {IMAGE!r}. Build it: {BUILD}") from None
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise SandboxError(_no_daemon(error)) from None
-    try:
-        stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        container.start()
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        container.remove(force=True, v=True)
-        raise SandboxError(f"Docker cannot start a box from image {IMAGE!r}: {error}") from None
-    return _AttachedLink(container, stream)
+        _remove(client, name)  # it may be there, although the answer never came
+        raise _refused(error) from None
+    return _AttachedLink(client, container, stream)
+
+
+def _remove(client: docker.DockerClient, name: str) -> None:
+    """Tried again where this process or the daemon has no room even for that: a container that never
+    started does not remove itself."""
+    for pause in (0.1, 0.5, 2.0, 5.0, None):
+        try:
+            client.api.remove_container(name, force=True, v=True)
+        except docker.errors.APIError as error:
+            if not no_room(str(error)):  # not there (any more): auto_remove may have been faster
+                return
+        except requests.ConnectionError as error:
+            if not no_room(str(error)):  # no daemon, and so no container of it
+                return
+        except requests.RequestException:
+            pass
+        else:
+            return
+        if pause:
+            time.sleep(pause)
 
 
 def _options(limits: Limits) -> dict[str, Any]:
@@ -177,8 +211,13 @@ def _client(_process: int) -> docker.DockerClient:
     return docker.from_env(timeout=60)
 
 
-def _no_daemon(error: Exception) -> str:
-    return (
-        f"no Docker daemon answers ({error}). Start it (systemctl start docker, or Docker Desktop), let this "
-        "user reach its socket, or point DOCKER_HOST at it; on Linux AIGYM_SANDBOX=bwrap needs none"
+def _refused(error: Exception) -> SandboxError:
+    if isinstance(error, requests.ReadTimeout):
+        return SandboxFull(f"the Docker daemon is overloaded ({error}): run fewer boxes at a time")
+    if isinstance(error, docker.errors.APIError):
+        return cannot_open(f"Docker cannot start a box from image {IMAGE!r}: {error}", f"Rebuild it: {BUILD}")
+    return cannot_open(
+        f"no Docker daemon answers ({error})",
+        "Start it (systemctl start docker, or Docker Desktop), let this user reach its socket, or point "
+        "DOCKER_HOST at it; on Linux AIGYM_SANDBOX=bwrap needs none",
     )

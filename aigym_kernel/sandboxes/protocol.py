@@ -3,12 +3,16 @@ says what happened. Not here: how the isolation is made (`bwrap`, `docker`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+from aigym_kernel.executors import Ray
 from aigym_kernel.tasks import Limits
+
+if TYPE_CHECKING:
+    from aigym_kernel.sandboxes.mapping import Program
 
 Status = Literal[
     "ok", "error", "signal", "timeout", "cpu_limit", "memory_limit", "output_limit", "sandbox_error"
@@ -71,7 +75,8 @@ class Box(Protocol):
         ...
 
     def close(self) -> None:
-        """End it and everything inside. Twice is fine."""
+        """End it and everything inside; a run that goes on in another thread answers ``sandbox_error``.
+        Twice is fine."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -95,4 +100,18 @@ class Sandbox(Protocol):
     def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> Box:
         """A new box holding ``files``. Raises SandboxError, with what to install, where none can be
         had; never falls back to less isolation."""
+        ...
+
+    def map(
+        self, programs: Iterable[Program], *, workers: int | None = None, executor: Ray | None = None
+    ) -> Iterator[Execution]:
+        """Run each program in a box of its own, ``workers`` at a time (None: one per CPU); executions
+        come in the order of the programs. Programs are drawn as they are needed, from the thread that
+        iterates. A full machine is waited for with fewer boxes. Closing the iterator, Ctrl-C and an
+        exception from ``programs`` close all boxes. ``executor=aigym.Ray(...)`` does it on a cluster.
+
+        Raises, while iterating and in the place of the program concerned:
+            SolutionError: not a Program.
+            SandboxError: no box can be opened, or it does not hold the program's files.
+        """
         ...

@@ -7,6 +7,9 @@ container around the runner is made.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import socket
 import threading
 import time
@@ -15,7 +18,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from aigym_kernel.errors import SandboxError
+from aigym_kernel.errors import SandboxError, SandboxFull
 from aigym_kernel.sandboxes import seccomp
 from aigym_kernel.sandboxes.inside import frames
 from aigym_kernel.sandboxes.protocol import Execution
@@ -34,6 +37,10 @@ class Link(Protocol):
 
     def receive(self, size: int, deadline: float) -> bytes:
         """Exactly ``size`` bytes. Raises EOFError when the runner is gone."""
+        ...
+
+    def hang_up(self) -> None:
+        """Make a `send` or `receive` that waits in another thread fail. Never raises."""
         ...
 
     def close(self) -> str:
@@ -57,6 +64,31 @@ def receive_exactly(source: socket.socket, size: int, deadline: float) -> bytes:
             raise EOFError("the runner is gone")
         data += piece
     return bytes(data)
+
+
+def hang_up(connection: socket.socket) -> None:
+    """`Link.hang_up` for a socket."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+#: What the kernel, Python, bwrap and Docker (which writes small letters) say of a machine that is full.
+_FULL = [os.strerror(n) for n in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)]
+_FULL += ["can't start new thread", "context deadline exceeded"]
+
+
+def no_room(told: str) -> bool:
+    """Whether an error's text says that the machine is full: later, or with less going on, it may work."""
+    return any(sign.casefold() in told.casefold() for sign in _FULL)
+
+
+def cannot_open(told: str, way_out: str) -> SandboxError:
+    """The error for a box that did not open: `SandboxFull` where only the moment was wrong."""
+    if no_room(told) or "TimeoutError" in told:
+        return SandboxFull(
+            f"{told}. This machine is full: run fewer boxes at a time, or raise its limits (ulimit -u and -n)"
+        )
+    return SandboxError(f"{told}. {way_out}")
 
 
 class RunnerBox:
@@ -140,6 +172,7 @@ class RunnerBox:
 
     def close(self) -> None:
         """See `Box.close`."""
+        self._link.hang_up()
         with self._lock:
             self._end()
 

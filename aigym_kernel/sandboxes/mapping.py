@@ -1,0 +1,201 @@
+"""Programs, one or many: each runs in a box of its own.
+
+    run(sandbox, Program("print(1)"))                              # what `execute` does
+    for execution in sandbox.map(programs, workers=4): ...         # many, in the order of the programs
+    sandbox.map(programs, executor=Ray(address="10.0.0.1:6379"))   # the same on a cluster
+
+A machine that is full (no process, memory, descriptor or daemon answer left for another box) is never a
+program's fault: the box is asked for again, with fewer boxes open at a time, until there is room. Where there
+is none for `PATIENCE_S`, even for a single box, SandboxFull is raised. Not here: what happens inside a box.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from functools import lru_cache, partial
+from types import UnionType
+
+from aigym_kernel.errors import SandboxError, SandboxFull, SolutionError, UnknownName
+from aigym_kernel.executors import Ray, crew_for, in_order
+from aigym_kernel.sandboxes.languages import LANGUAGES
+from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
+from aigym_kernel.sandboxes.remote import no_room
+from aigym_kernel.tasks import Limits
+
+PATIENCE_S = 30.0  # how long a program waits for room on a machine where nothing moves
+
+
+@dataclass(frozen=True)
+class Program:
+    """Code in a language, with what it reads: standard input and the ``files`` beside it in ``/work``.
+
+    Raises:
+        UnknownName: there is no such language.
+        SolutionError: a field is of the wrong type.
+    """
+
+    code: str | bytes
+    language: str = "python"
+    _: KW_ONLY
+    stdin: str | bytes = ""
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.language, str) or self.language not in LANGUAGES:
+            raise UnknownName("language", self.language, LANGUAGES)
+        _check("code", self.code, str | bytes)
+        _check("stdin", self.stdin, str | bytes)
+        _check("limits", self.limits, Limits)
+        _check("files", self.files, Mapping)
+        for name, content in self.files.items():
+            _check("a name in files", name, str)
+            _check(f"files[{name!r}]", content, str | bytes)
+
+
+def _check(what: str, value: object, wanted: type | UnionType) -> None:
+    if not isinstance(value, wanted):
+        name = wanted.__name__ if isinstance(wanted, type) else str(wanted)
+        raise SolutionError(f"{what} must be {name}, not {type(value).__name__}")
+
+
+class OpenBoxes:
+    """The boxes that one `run_many` has open, so that all can be closed from another thread."""
+
+    def __init__(self) -> None:
+        self._boxes: set[Box] = set()
+        self._lock = threading.Lock()
+        self.closed = threading.Event()
+
+    def add(self, box: Box) -> None:
+        """Raises SandboxError, after closing it, when `close` was called meanwhile."""
+        with self._lock:
+            if not self.closed.is_set():
+                self._boxes.add(box)
+                return
+        box.close()
+        raise SandboxError("cancelled")
+
+    def remove(self, box: Box) -> None:
+        with self._lock:
+            self._boxes.discard(box)
+
+    def close(self) -> None:
+        """Close every box; runs that are going on end as ``sandbox_error``. No further box is taken."""
+        with self._lock:
+            self.closed.set()
+            boxes = list(self._boxes)
+        for box in boxes:
+            box.close()
+
+
+class _Room:
+    """How many programs this process runs at a time: as many as are asked for, until the machine refuses
+    a box. Then as many as were open, and one more for every such number that succeeds."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = self._succeeded = 0
+        self._most = 1 << 20
+
+    def run(self, sandbox: Sandbox, program: Program, boxes: OpenBoxes) -> Execution:
+        """Raises SandboxFull when the machine has no room for this one box, and that for `PATIENCE_S`."""
+        until: float | None = None
+        pause = 0.02
+        while True:
+            self._enter(boxes.closed)
+            try:
+                execution = _run_once(sandbox, program, boxes)
+            except SandboxFull:
+                if self._leave(full=True):
+                    until = until or time.monotonic() + PATIENCE_S
+                    if time.monotonic() > until:
+                        raise
+                    boxes.closed.wait(pause)
+                    pause = min(2 * pause, 1.0)
+            except BaseException:
+                self._leave(full=False)
+                raise
+            else:
+                self._leave(full=False)
+                return execution
+
+    def _enter(self, cancelled: threading.Event) -> None:
+        with self._changed:
+            while self._running >= self._most and not cancelled.is_set():
+                self._changed.wait(0.1)
+            if cancelled.is_set():
+                raise SandboxError("cancelled")
+            self._running += 1
+
+    def _leave(self, *, full: bool) -> bool:
+        """Whether nobody else of this process runs, whose end would make room."""
+        with self._changed:
+            self._running -= 1
+            if full:
+                self._most, self._succeeded = max(1, min(self._most, self._running)), 0
+            else:
+                self._succeeded += 1
+                if self._succeeded >= self._most:
+                    self._most, self._succeeded = self._most + 1, 0
+            self._changed.notify_all()
+            return self._running == 0
+
+
+_room = _Room()
+
+
+def run(sandbox: Sandbox, program: Program, boxes: OpenBoxes | None = None) -> Execution:
+    """Run one program in a box of its own and throw the box away.
+
+    Raises:
+        SandboxError: no box can be opened here, or it does not hold the files.
+        SandboxFull: the machine stayed full.
+    """
+    return _room.run(sandbox, program, OpenBoxes() if boxes is None else boxes)
+
+
+def _run_once(sandbox: Sandbox, program: Program, boxes: OpenBoxes) -> Execution:
+    file, command = LANGUAGES[program.language]
+    with sandbox.open(program.limits, {**program.files, file: program.code}) as box:
+        boxes.add(box)
+        try:
+            execution = box.run(command, stdin=program.stdin)
+        finally:
+            boxes.remove(box)
+    if execution.status == "sandbox_error" and no_room(execution.detail) and not boxes.closed.is_set():
+        raise SandboxFull(execution.detail)
+    return execution
+
+
+def run_many(
+    sandbox: Sandbox, programs: Iterable[Program], workers: int | None, executor: Ray | None
+) -> Iterator[Execution]:
+    """`Sandbox.map`, for any sandbox."""
+    boxes = OpenBoxes()
+    if executor is None:
+        crew = crew_for(partial(_run_checked, sandbox, boxes=boxes), workers, None, boxes.close)
+    else:
+        crew = crew_for(partial(_run_there, pickle.dumps(sandbox)), workers, executor, boxes.close)
+    return in_order(programs, crew)
+
+
+def _run_checked(sandbox: Sandbox, program: Program, boxes: OpenBoxes | None = None) -> Execution:
+    if not isinstance(program, Program):
+        raise SolutionError(f"programs must be Program, not {type(program).__name__}: Program(code)")
+    return run(sandbox, program, boxes)
+
+
+def _run_there(pickled: bytes, program: Program) -> Execution:
+    """In a worker process of a cluster. The sandbox is made once per process: a pool stays warm there."""
+    return _run_checked(_sandbox(pickled), program)
+
+
+@lru_cache(maxsize=4)
+def _sandbox(pickled: bytes) -> Sandbox:
+    sandbox: Sandbox = pickle.loads(pickled)
+    return sandbox
