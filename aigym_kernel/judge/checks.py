@@ -15,6 +15,8 @@ from aigym_kernel.judge.llm import Model, check_llm
 from aigym_kernel.judge.metrics import check_metric
 from aigym_kernel.judge.outputs import check_output
 from aigym_kernel.judge.programs import check_program
+from aigym_kernel.judge.sources import check_static
+from aigym_kernel.judge.texts import check_text
 from aigym_kernel.judge.verdict import Undecided, Verdict
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import (
@@ -25,7 +27,9 @@ from aigym_kernel.tasks import (
     MetricCheck,
     OutputCheck,
     ProgramCheck,
+    StaticCheck,
     Task,
+    TextCheck,
 )
 from aigym_kernel.trajectories import Mark
 
@@ -46,6 +50,8 @@ CHECKS: Mapping[type, Callable[[Task, Any, Mapping[str, bytes], Sandbox], Verdic
     MetricCheck: check_metric,
     ProgramCheck: check_program,
     HumanCheck: check_human,
+    StaticCheck: check_static,
+    TextCheck: check_text,
 }
 FEEDBACK_LENGTH = 4000
 

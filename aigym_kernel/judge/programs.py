@@ -1,45 +1,65 @@
-"""The ``program`` check: a hidden Python script looks over the solution's files in a fresh box.
+"""The ``program`` check: what a command does, or what a hidden script finds, over the solution's files.
 
-The script comes over stdin and so never lies among the files. It runs as ``python3 -I`` in /work, cannot
-import what lies there by accident, and first makes its own process unreadable for any that it starts
-(``PR_SET_DUMPABLE``), so that solution code run in a subprocess sees neither the script nor its verdict.
+With ``command``: it runs in a fresh box over the solution's files, and its exit code, its standard output
+and the files that it leaves behind are compared on the host; what is expected never enters the box. With
+``script``: see `judge.scripts`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from aigym_kernel import rendering
-from aigym_kernel.judge.verdict import Undecided, Verdict, hidden, run, stopped
-from aigym_kernel.sandboxes.protocol import Sandbox
+from aigym_kernel.judge import scripts
+from aigym_kernel.judge.comparison import difference
+from aigym_kernel.judge.values import shown
+from aigym_kernel.judge.verdict import SHOWN, Verdict, diff, hidden, printed, run, stopped
+from aigym_kernel.sandboxes.protocol import Execution, Sandbox
 from aigym_kernel.tasks import ProgramCheck, Task
-
-_STARTED = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); exec(compile({!r}, {!r}, 'exec'))\n"
 
 
 def check_program(task: Task, check: ProgramCheck, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:
-    """What the script's last line says: ``{"value": 0..1, "feedback": "..."}``.
+    """What the script says, or the share of what the command had to do that it did.
 
     Raises:
         SandboxError: the sandbox broke.
         Undecided: the script failed, or its last line is no verdict.
     """
-    source = hidden(task, check.script).decode("utf-8")
     with sandbox.open(task.limits, files) as box:
-        execution = run(box, ["python3", "-I", "-"], stdin=_STARTED.format(source, check.script))
-    if told := stopped(execution, task.limits):
-        last = execution.stderr.strip().splitlines()[-1:] or [""]
-        raise Undecided(f"{check.script} {told}; {rendering.short(last[0], 200)}".rstrip("; "))
-    lines = execution.stdout.strip().splitlines()[-1:] or [""]
-    try:
-        verdict = json.loads(lines[0])
-        value, feedback = verdict["value"], verdict.get("feedback", "")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(value)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise Undecided(
-            f"{check.script}: its last line must be "
-            f'{{"value": 0..1, "feedback": "..."}}, it is {rendering.short(lines[0], 120)!r}'
-        ) from None
-    return Verdict(value=float(value), feedback=str(feedback))
+        if check.script:
+            return scripts.verdict(box, task, check.script, task.limits)
+        execution = run(box, check.command, stdin=check.stdin)
+        left = box.export() if check.files else {}
+    problems = [_end(task, check, execution)]
+    if check.stdout is not None:
+        problems.append(_text("output", check, execution.stdout.encode(), hidden(task, check.stdout)))
+    for name, wanted in check.files.items():
+        if name not in left:
+            problems.append(f"there is no regular file {name}")
+        else:
+            problems.append(_text(name, check, left[name], hidden(task, wanted)))
+    told = [problem for problem in problems if problem]
+    right = len(problems) - len(told)
+    lines = [f"{right} of {len(problems)} demands met", *told[:SHOWN]]
+    if len(told) > SHOWN:
+        lines.append(f"and {len(told) - SHOWN} more")
+    return Verdict(value=right / len(problems), feedback="\n".join(lines))
+
+
+def _end(task: Task, check: ProgramCheck, execution: Execution) -> str:
+    """How the command ended, unless as it should."""
+    if execution.exit_code == check.exit_code and execution.status in ("ok", "error"):
+        return ""
+    told = stopped(execution, task.limits) or "ended with exit code 0"
+    wanted = f" instead of {check.exit_code}" if check.exit_code and check.visible else ""
+    return f"{shown(' '.join(check.command), 80)} {told}{wanted}" + (
+        printed(execution) if check.visible else ""
+    )
+
+
+def _text(what: str, check: ProgramCheck, got: bytes, expected: bytes) -> str:
+    """How a text differs, in full only where the check is visible."""
+    given, wanted = (side.decode("utf-8", "backslashreplace") for side in (got, expected))
+    told = difference(given, wanted, check.compare, check.tolerance)
+    if not told or not check.visible:
+        return told and f"{what} is not as expected"
+    return f"{what}: {told.removeprefix('output ')}\n{diff(wanted, given)}"

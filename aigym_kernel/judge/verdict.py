@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +13,7 @@ from aigym_kernel.sandboxes.protocol import Box, Execution
 from aigym_kernel.tasks import FunctionCase, Limits, OutputCase, Task
 
 SHOWN = 8
+COMPARED, DIFF_LINES, STDERR_LINES = 300, 16, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,36 @@ def hidden(task: Task, name: str) -> bytes:
         known = ", ".join(sorted(f"hidden/{n}" for n in task.hidden)) or "none"
         raise Undecided(f"task {task.id} has no hidden file {name!r} (it has: {known})")
     return content
+
+
+def extra(module: str, package: str = "") -> Any:
+    """A module of the extra ``judge``. Raises Undecided: it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise Undecided(
+            f"it needs the package {package or module}: pip install 'aigym-kernel[judge]'"
+        ) from None
+
+
+def diff(expected: str, got: str) -> str:
+    """The lines in which two texts differ, of the first `COMPARED` lines, `DIFF_LINES` at most."""
+    wanted, given = ([_line(x) for x in text.splitlines()[:COMPARED]] for text in (expected, got))
+    lines = list(difflib.unified_diff(wanted, given, "expected", "got", lineterm="", n=1))
+    more = [f"... {len(lines) - DIFF_LINES} more lines of difference"] if len(lines) > DIFF_LINES else []
+    return "\n".join([*lines[:DIFF_LINES], *more])
+
+
+def printed(execution: Execution) -> str:
+    """The end of what a program said on stderr, indented on lines of their own."""
+    lines = execution.stderr[-2000:].rstrip().splitlines()[-STDERR_LINES:]
+    return "".join(f"\n  stderr: {_line(line)}" for line in lines)
+
+
+def _line(text: str) -> str:
+    """Printable and at most 120 characters long."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:200])
+    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def refill(box: Box, files: Mapping[str, bytes]) -> None:

@@ -34,6 +34,8 @@ from aigym_kernel.tasks.checks import (
     OutputCase,
     OutputCheck,
     ProgramCheck,
+    StaticCheck,
+    TextCheck,
 )
 from aigym_kernel.tasks.consistency import contradictions, names_file
 from aigym_kernel.tasks.definition import Criterion, Rubric, Task
@@ -54,7 +56,9 @@ __all__ = [
     "OutputCheck",
     "ProgramCheck",
     "Rubric",
+    "StaticCheck",
     "Task",
+    "TextCheck",
     "load_task",
     "names_file",
     "task_ids",

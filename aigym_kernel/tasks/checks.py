@@ -7,13 +7,15 @@ carries a check out is a function in `aigym_kernel.judge`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, StrictInt
 
-from aigym_kernel.tasks.fields import FORBID, Count, HiddenFile, Number, Seconds, Text, WorkFile
+from aigym_kernel.tasks.fields import FORBID, Count, HiddenFile, Number, Seconds, Text, Tolerance, WorkFile
 
+Compare = Literal["exact", "lines", "whitespace", "numeric"]
 Metric = Literal["accuracy", "rmse", "mae", "r2"]
 
 
@@ -54,7 +56,7 @@ class FunctionCheck:
     type: Literal["function"]
     function: Text
     cases: HiddenFile = "hidden/cases.yaml"
-    tolerance: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
+    tolerance: Tolerance = 0.0
 
     runs_answer: ClassVar[bool] = True
     case: ClassVar[Any] = FunctionCase
@@ -63,11 +65,20 @@ class FunctionCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputCheck:
-    """Run the answer file with each case's ``stdin`` and compare its standard output line by line,
-    spaces at line ends aside. ``cases`` is a list of `OutputCase`. The value is the share right."""
+    """Run the answer file with each case's ``stdin`` and compare its standard output. ``cases`` is a list
+    of `OutputCase`. The value is the share that is right.
+
+    ``compare``: ``exact`` to the last byte; ``lines`` with spaces at line ends and empty lines at the end
+    aside; ``whitespace`` word by word; ``numeric`` word by word, numbers within ``tolerance`` (relative or
+    absolute). Or a hidden Python script ``checker`` decides: it runs in a box of its own that holds the
+    files input, expected and got, and prints as its last line ``{"value": 0..1, "feedback": "..."}``.
+    """
 
     type: Literal["stdin_stdout"]
     cases: HiddenFile = "hidden/cases.yaml"
+    compare: Compare = "lines"
+    tolerance: Tolerance = 1e-6
+    checker: HiddenFile | None = None
 
     runs_answer: ClassVar[bool] = True
     case: ClassVar[Any] = OutputCase
@@ -96,14 +107,72 @@ class MetricCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramCheck:
-    """Run the hidden Python ``script`` in a fresh box over the solution's files, as ``python -I``.
-
-    It must not import the solution (a subprocess may run it), and prints as its last line
+    """Run the hidden Python ``script`` in a fresh box over the solution's files, as ``python -I``. It must
+    not import the solution (a subprocess may run it), and prints as its last line
     ``{"value": 0..1, "feedback": "..."}``.
+
+    Or run ``command`` over the solution's files, with ``stdin``: the value is the share of these that hold:
+    it ends with ``exit_code``; it prints what the hidden file ``stdout`` holds; it leaves each of ``files``
+    with the content of the hidden file named beside it. Texts are compared as by `OutputCheck`.
     """
 
     type: Literal["program"]
-    script: HiddenFile = "hidden/check.py"
+    script: HiddenFile | None = None
+    command: tuple[Text, ...] = ()
+    stdin: str = ""
+    exit_code: Annotated[int, Field(strict=True, ge=0, le=255)] = 0
+    stdout: HiddenFile | None = None
+    files: Mapping[WorkFile, HiddenFile] = field(default_factory=dict)
+    compare: Compare = "lines"
+    tolerance: Tolerance = 1e-6
+    visible: StrictBool = False
+
+    __pydantic_config__ = FORBID
+
+    def __post_init__(self) -> None:
+        if not self.command and self.script is None:
+            object.__setattr__(self, "script", "hidden/check.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextCheck:
+    """Compare the text of ``file`` (the answer file where none is named) with what is ``expected``, one or
+    several texts or numbers, or with the text of the hidden file ``reference``. The best match counts.
+
+    ``exact`` spaces around it aside; ``regex`` a pattern for all of it; ``numeric`` its last number, within
+    ``tolerance`` (relative or absolute); ``choice`` a letter, however it is dressed; ``rouge1``, ``rouge2``,
+    ``rougeL``, ``chrf`` and ``f1`` (SQuAD's, by words) give a similarity s, worth min(1, s / ``at_full``).
+    """
+
+    type: Literal["text"]
+    compare: Literal["exact", "regex", "numeric", "choice", "rouge1", "rouge2", "rougeL", "chrf", "f1"]
+    expected: tuple[Text | StrictInt | Number, ...] = ()
+    reference: HiddenFile | None = None
+    file: WorkFile | None = None
+    tolerance: Tolerance = 1e-6
+    at_full: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0
+    visible: StrictBool = False
+
+    __pydantic_config__ = FORBID
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticCheck:
+    """Look at the solution's Python source without running it. The value is the share of the named
+    demands that are met: each rule of ``select`` (ruff's codes), each import and each call that is
+    forbidden or required, and ``max_complexity`` of every function (McCabe, ruff's C901).
+
+    Calls are dotted names as they would be without aliases (``eval``, ``os.system``), or a method of
+    anything (``.sort``). Forbidding ``os`` forbids all that lies in it.
+    """
+
+    type: Literal["static"]
+    select: tuple[Text, ...] = ()
+    forbid_imports: tuple[Text, ...] = ()
+    require_imports: tuple[Text, ...] = ()
+    forbid_calls: tuple[Text, ...] = ()
+    require_calls: tuple[Text, ...] = ()
+    max_complexity: Count | None = None
 
     __pydantic_config__ = FORBID
 
@@ -135,4 +204,6 @@ class HumanCheck:
     __pydantic_config__ = FORBID
 
 
-Check = FunctionCheck | OutputCheck | MetricCheck | ProgramCheck | LlmCheck | HumanCheck
+Check = (
+    FunctionCheck | OutputCheck | MetricCheck | ProgramCheck | TextCheck | StaticCheck | LlmCheck | HumanCheck
+)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import singledispatch
 from pathlib import PurePosixPath
 
 from aigym_kernel import documents
-from aigym_kernel.tasks.checks import Check, MetricCheck
+from aigym_kernel.tasks.checks import Check, MetricCheck, OutputCheck, ProgramCheck, StaticCheck, TextCheck
 from aigym_kernel.tasks.definition import Task
 from aigym_kernel.tasks.fields import HiddenFile, WorkFile, named
 
@@ -77,3 +78,47 @@ def _(check: MetricCheck) -> list[tuple[str, str]]:
     if check.at_zero != check.at_full:
         return []
     return [("at_full", f"equals at_zero ({check.at_full:g}); they must differ")]
+
+
+@wrong_values.register
+def _(check: ProgramCheck) -> list[tuple[str, str]]:
+    if check.script and check.command:
+        return [("script", "give either script or command")]
+    if check.script and (check.files or check.stdout):
+        return [("files", "is compared after a command; with a script, let that compare")]
+    return []
+
+
+@wrong_values.register
+def _(check: OutputCheck) -> list[tuple[str, str]]:
+    if check.checker and check.compare != "lines":
+        return [("compare", f"{check.compare!r}, but the checker decides; leave one of them out")]
+    return []
+
+
+@wrong_values.register
+def _(check: TextCheck) -> list[tuple[str, str]]:
+    if bool(check.expected) == bool(check.reference):
+        return [("expected", "give either expected or reference")]
+    problems = []
+    for i, wanted in enumerate(check.expected):
+        if check.compare == "regex":
+            try:
+                re.compile(str(wanted))
+            except (re.error, RecursionError, OverflowError) as error:
+                problems.append((f"expected[{i}]", f"{wanted!r} is no pattern: {error}"))
+        if check.compare == "numeric" and isinstance(wanted, str):
+            problems.append((f"expected[{i}]", f"{wanted!r} is no number; write it without quotes"))
+        if check.compare == "choice" and not re.fullmatch("[A-Za-z]", str(wanted)):
+            problems.append((f"expected[{i}]", f"{wanted!r} is no choice; give one letter"))
+    if check.reference and check.compare in ("regex", "numeric", "choice"):
+        problems.append(("reference", f"{check.compare!r} reads expected; give that instead"))
+    return problems
+
+
+@wrong_values.register
+def _(check: StaticCheck) -> list[tuple[str, str]]:
+    named = (check.forbid_imports, check.require_imports, check.forbid_calls, check.require_calls)
+    if not any((check.select, check.max_complexity, *named)):
+        return [("select", "the check demands nothing; give select, max_complexity, or imports or calls")]
+    return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -12,29 +12,35 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+Tolerance = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 WorkFile = Annotated[str, Field(min_length=1), "a file below the working folder"]
 HiddenFile = Annotated[str, Field(min_length=1), "a file in hidden/"]
-"""A field of this type, alone, optional or in a tuple, is checked to name a file that is there."""
+"""A field of this type (or optional, in a tuple, in a mapping) is checked to name a file that is there."""
 FORBID = ConfigDict(extra="forbid")
 
 
 def named(data: Any, kind: Any) -> Iterator[tuple[str, str]]:
     """Key and value of every field of a dataclass that is a ``kind`` (`HiddenFile`, `WorkFile`)."""
-    marks = kind.__metadata__
-    for key, hint in _hints(type(data)).items():
-        value = getattr(data, key)
-        if value and _holds(hint, marks):
-            for name in (value,) if isinstance(value, str) else value:
-                yield key, name
+    for key, hint in _hints(data.__class__).items():
+        for name in _found(getattr(data, key), hint, kind.__metadata__):
+            yield key, name
 
 
 @lru_cache
-def _hints(kind: Hashable) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
-def _holds(hint: Any, marks: tuple[Any, ...]) -> bool:
+def _found(value: Any, hint: Any, marks: tuple[Any, ...]) -> list[str]:
+    """The names in ``value`` that its type ``hint`` marks."""
     if getattr(hint, "__metadata__", None) == marks:
-        return True
-    return any(_holds(inner, marks) for inner in get_args(hint))
+        return [value] if isinstance(value, str) else []
+    inner = get_args(hint)
+    if isinstance(value, Mapping) and len(inner) == 2:
+        pairs = [(k, inner[0]) for k in value] + [(v, inner[1]) for v in value.values()]
+    elif isinstance(value, tuple):
+        pairs = [(v, h) for v in value for h in inner]
+    else:
+        pairs = [(value, h) for h in inner]
+    return [name for v, h in pairs for name in _found(v, h, marks)]
