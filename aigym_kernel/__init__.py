@@ -5,6 +5,7 @@
     aigym.doctor()                                      what works on this machine
     aigym.tasks()                                       a table of the tasks
     aigym.judge("two-sum", solution)                    a Score with marks and feedback
+    aigym.formats.human_eval(path)                      problems of others as tasks
     env = aigym.make("aigym/Snake-v0")                  any task or gymnasium environment
     aigym.rollout(agent, env, n=10)                     play and record
     run = aigym.train("CartPole-v1", algo="ppo")        in the background; shown as a live board
@@ -21,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from aigym_kernel import formats
     from aigym_kernel.agents import policy_agent, random_agent, replay, scripted
     from aigym_kernel.doctor import doctor
     from aigym_kernel.envs import make
@@ -60,6 +62,7 @@ _HOME = {
     "evaluate": "train",
     "execute": "sandboxes",
     "explore": "widgets",
+    "formats": "formats:",  # the module itself
     "judge": "judge",
     "judging": "judge",
     "launch": "widgets",
@@ -98,6 +101,7 @@ __all__ = [
     "evaluate",
     "execute",
     "explore",
+    "formats",
     "judge",
     "judging",
     "launch",
@@ -135,8 +139,10 @@ def __getattr__(name: str) -> "Any":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    module, _, attribute = _HOME[name].partition(":")
-    value = getattr(importlib.import_module(f"aigym_kernel.{module}"), attribute or name)
+    module, colon, attribute = _HOME[name].partition(":")
+    value = importlib.import_module(f"aigym_kernel.{module}")
+    if attribute or not colon:
+        value = getattr(value, attribute or name)
     globals()[name] = value
     return value
 

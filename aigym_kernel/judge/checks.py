@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aigym_kernel.errors import SandboxError, TaskError
+from aigym_kernel.judge.asserts import check_asserts
 from aigym_kernel.judge.functions import check_function
 from aigym_kernel.judge.llm import Model, check_llm
 from aigym_kernel.judge.metrics import check_metric
@@ -20,6 +21,7 @@ from aigym_kernel.judge.texts import check_text
 from aigym_kernel.judge.verdict import Undecided, Verdict
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import (
+    AssertsCheck,
     Criterion,
     FunctionCheck,
     HumanCheck,
@@ -45,6 +47,7 @@ def check_human(
 
 
 CHECKS: Mapping[type, Callable[[Task, Any, Mapping[str, bytes], Sandbox], Verdict]] = {
+    AssertsCheck: check_asserts,
     FunctionCheck: check_function,
     OutputCheck: check_output,
     MetricCheck: check_metric,

@@ -49,7 +49,7 @@ def check_function(task: Task, check: FunctionCheck, files: Mapping[str, bytes],
             answer = _ask(box, task, check, files, case)
             # What a solution says while it loads may be shown whole only where it knows no input.
             if not ran and "loading" in answer and "loading" in (alone := _ask(box, task, check, files)):
-                return Verdict(value=0.0, feedback=_not_loaded(task, alone, files))
+                return Verdict(value=0.0, feedback=not_loaded(task, alone, files))
             ran += 1
             if told := _problem(task, check, case, answer, files):
                 call = f": {_call(check.function, case)}" if case.visible else " failed"
@@ -76,7 +76,8 @@ def _ask(
     return {"ended": reason} | ({"late": True} if ran_out(execution) else {})
 
 
-def _not_loaded(task: Task, answer: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+def not_loaded(task: Task, answer: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
+    """What kept the answer file from being loaded, for a person to read."""
     name, message = str(answer.get("error"))[:80], str(answer.get("message"))[:300]
     told = message if name == "LoadFailed" else f"{name}: {message}"
     place = line_of(files, task.answer, answer)

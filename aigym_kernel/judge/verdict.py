@@ -30,7 +30,9 @@ class Undecided(AigymError):
     """The judge's own script failed: nothing can be said about the solution."""
 
 
-def run(box: Box, command: Sequence[str], *, stdin: str = "", limits: Limits | None = None) -> Execution:
+def run(
+    box: Box, command: Sequence[str], *, stdin: str | bytes = "", limits: Limits | None = None
+) -> Execution:
     """`Box.run`, raising SandboxError where the sandbox broke."""
     execution = box.run(command, stdin=stdin, limits=limits)
     if execution.status == "sandbox_error":

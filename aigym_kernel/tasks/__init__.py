@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 from aigym_kernel import documents, rendering, settings
 from aigym_kernel.errors import AigymError, TaskError, UnknownName
 from aigym_kernel.tasks.checks import (
+    AssertsCheck,
     Check,
     FunctionCase,
     FunctionCheck,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "AssertsCheck",
     "Criterion",
     "FunctionCase",
     "FunctionCheck",

@@ -64,6 +64,26 @@ class FunctionCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AssertsCheck:
+    """Run ``tests``, Python code with asserts that calls ``function`` of the answer file, by that name or in
+    a function ``check(candidate)``. The value is 1 when all of it holds, else 0.
+
+    The tests run in a process that the solution, in another, cannot look into; between the two goes plain
+    data. ``prelude`` is code that stands before the answer: imports, definitions that the tests use too (as
+    they stand there, whatever the answer makes of them), and perhaps the head of ``function``, its body being
+    the answer.
+    """
+
+    type: Literal["asserts"]
+    function: Text
+    tests: HiddenFile = "hidden/tests.py"
+    prelude: HiddenFile | None = None
+
+    runs_answer: ClassVar[bool] = True
+    __pydantic_config__ = FORBID
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputCheck:
     """Run the answer file with each case's ``stdin`` and compare its standard output. ``cases`` is a list
     of `OutputCase`. The value is the share that is right.
@@ -205,5 +225,5 @@ class HumanCheck:
 
 
 Check = (
-    FunctionCheck | OutputCheck | MetricCheck | ProgramCheck | TextCheck | StaticCheck | LlmCheck | HumanCheck
+    FunctionCheck | AssertsCheck | OutputCheck | MetricCheck | ProgramCheck | TextCheck | StaticCheck | LlmCheck | HumanCheck
 )

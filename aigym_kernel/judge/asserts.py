@@ -1,0 +1,180 @@
+"""The ``asserts`` check: hidden Python tests call the solution's function, which runs in another process.
+
+Tests are code with asserts, as HumanEval and MBPP have them. They run in the box, in a process that nobody
+can look into; the solution's process gets arguments and gives values, no more (see `judge.candidate`). Of
+a failure the feedback tells after how many calls the tests failed, else how the solution's process ended,
+or which built-in exception it raised at which of its lines.
+
+Where the check has a ``prelude``, what is handed in may be written as models write it (see `complete`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import marshal
+import re
+import textwrap
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aigym_kernel.judge import candidate, inside
+from aigym_kernel.judge.functions import not_loaded
+from aigym_kernel.judge.values import builtin_name, line_of
+from aigym_kernel.judge.verdict import Undecided, Verdict, run, stopped
+from aigym_kernel.sandboxes.protocol import Execution, Sandbox
+from aigym_kernel.tasks import AssertsCheck, Task
+
+ANSWER_BYTES = 1 << 20
+"""The longest answer to one call, encoded; longer ones fail the tests."""
+# Reads no further than what is public, and hands over to `judge.candidate`, which forks before it reads on.
+_START = """
+import _frozen_importlib_external, marshal, os, sys
+def exactly(size):
+    data = bytearray()
+    while len(data) < size:
+        data += os.read(0, size - len(data)) or sys.exit("the job is cut short")
+    return data
+public = marshal.loads(exactly(int(exactly(8), 16)))
+same = public["magic"] == _frozen_importlib_external.MAGIC_NUMBER
+for name, source, code in public["modules"]:
+    module = sys.modules[name] = type(sys)(name)
+    exec(marshal.loads(code) if same else compile(source, name, "exec"), module.__dict__)
+module.main()
+"""
+_OPENING = (":", "(", "[", "{", ",", "\\")
+_FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
+_BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def check_asserts(task: Task, check: AssertsCheck, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:
+    """1 where all tests pass, else 0.
+
+    Raises:
+        SandboxError: the sandbox broke.
+        Undecided: the tests themselves are broken.
+    """
+    if task.answer not in files:
+        return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
+    prelude = "" if check.prelude is None else _text(task, check.prelude)
+    if prelude:
+        answer = files[task.answer].decode("utf-8", "surrogateescape")
+        whole = complete(prelude, check.function, answer)
+        files = {**files, task.answer: whole.encode("utf-8", "surrogateescape")}
+    job = {
+        "file": task.answer,
+        "function": check.function,
+        "limit": ANSWER_BYTES,
+        "prelude": definitions(prelude),
+        "tests": _text(task, check.tests),
+    }
+    with sandbox.open(task.limits, files) as box:
+        execution = run(box, ["python3", "-I", "-c", _START], stdin=_modules() + marshal.dumps(job, 2))
+    return _verdict(task, files, execution)
+
+
+@lru_cache(maxsize=1)
+def _modules() -> bytes:
+    """What runs in the box, compiled too, since that takes 7 ms; used if the box has this very Python."""
+    modules = []
+    for module in (inside, candidate):
+        source = Path(module.__file__ or "").read_text(encoding="utf-8")
+        code = compile(source, module.__name__, "exec", dont_inherit=True)
+        modules.append((module.__name__, source, marshal.dumps(code)))
+    public = marshal.dumps({"magic": importlib.util.MAGIC_NUMBER, "modules": modules}, 2)
+    return b"%08x" % len(public) + public
+
+
+def _verdict(task: Task, files: Mapping[str, bytes], execution: Execution) -> Verdict:
+    line, complete_line, _ = execution.stdout.partition("\n")
+    if execution.status != "ok" or not complete_line:
+        if execution.stderr:  # to which only the judge's own process writes, before the solution is loaded
+            raise Undecided(f"the tests could not be started: {execution.stderr.strip()[-300:]}")
+        told = stopped(execution, task.limits) or "ended the tests"
+        return Verdict(value=0.0, feedback=f"the hidden tests did not come to an end: {told}")
+    report = json.loads(line)
+    if "tests" in report:
+        raise Undecided(f"the tests are broken: {report['tests']}")
+    return Verdict(value=float("passed" in report), feedback=_told(task, files, report))
+
+
+def _told(task: Task, files: Mapping[str, bytes], report: Mapping[str, Any]) -> str:
+    if "passed" in report:
+        return f"passed the hidden tests, which called it {report['calls']} times"
+    if "loading" in report:
+        return not_loaded(task, report, files)
+    if "wrong" in report:
+        return f"the hidden tests failed after call {report['calls']}: wrong value"
+    call = f"call {report['calls']} of the hidden tests"
+    if "ended" in report:
+        return f"{call} ended the solution's process"
+    if "unsendable" in report:
+        return f"{call}: what it returned is not plain data, or too large"
+    if report["error"] == "SystemExit":
+        return f"{call} ended by sys.exit instead of returning"
+    names = [n for n in report["names"] if isinstance(n, str)]
+    place = line_of(files, task.answer, report)
+    return f"{call} raised {builtin_name(names)}" + (f" at {place}" if place else "")
+
+
+def _text(task: Task, name: str) -> str:
+    try:
+        return task.hidden[name.removeprefix("hidden/")].decode("utf-8")
+    except UnicodeDecodeError:
+        raise Undecided(f"{name} is not UTF-8 text") from None
+
+
+# What models hand in
+
+
+def complete(prelude: str, function: str, text: str) -> str:
+    """A whole program: ``prelude`` (imports, definitions, the head of ``function`` and its docstring) and
+    then ``text``, which may be
+
+    - the function's body, indented to follow the prelude,
+    - a body of which the first line, or every line, has lost that indentation,
+    - the whole function or a whole program, which replaces the head,
+    - one of these in a Markdown code fence. Of several blocks the first that defines the function counts,
+      else the first.
+
+    Nothing else is mended: words around code without a fence stay, and are syntax errors.
+    """
+    name = re.escape(function)
+    defined = re.compile(rf"^(?:(?:async +def|def|class) +{name}\b|{name} *[:=])", re.MULTILINE)
+    code = _unfenced(text, defined)
+    if defined.search(code):
+        return definitions(prelude) + code
+    head, indent = prelude.rstrip() + "\n", _indent_of_body(prelude)
+    lines = [line for line in code.split("\n") if line.strip()]
+    if not lines or _indent(lines[0]):
+        return head + code
+    code = code[code.index(lines[0]) :]
+    second = _indent(lines[1]) if len(lines) > 1 else 0
+    if second > (len(indent) if lines[0].rstrip().endswith(_OPENING) else 0):
+        return head + indent + code
+    return head + textwrap.indent(code, indent)
+
+
+def definitions(prelude: str) -> str:
+    """``prelude`` as a program by itself: what it begins but does not write has an empty body."""
+    return f"{prelude.rstrip()}\n{_indent_of_body(prelude)}pass\n" if prelude.strip() else ""
+
+
+def _unfenced(text: str, defined: re.Pattern[str]) -> str:
+    fences = _FENCE.findall(text)
+    before, _, _ = text.partition("```")
+    if fences == [""] and before.strip():  # the end of a block that began before the text
+        return before
+    blocks: list[str] = _BLOCK.findall(text)
+    return next((b for b in blocks if defined.search(b)), blocks[0] if blocks else text)
+
+
+def _indent_of_body(prelude: str) -> str:
+    last = prelude.rstrip().rpartition("\n")[2]
+    return last[: _indent(last)] + ("    " if last.endswith(":") else "")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
