@@ -16,6 +16,7 @@ from typing import Any
 from aigym_kernel import documents, rendering
 from aigym_kernel.errors import TaskError
 
+SHOWN = 8
 _GZIP = b"\x1f\x8b"
 
 
@@ -53,9 +54,11 @@ def read_objects(path: str | Path) -> list[tuple[int, dict[str, Any]]]:
 
 def refuse(source: Path, problems: list[str]) -> None:
     """Raise TaskError with the first few of ``problems``, if there are any."""
+    if len(problems) > SHOWN:
+        listed = [*problems[:SHOWN], f"and {len(problems) - SHOWN} more"]
+        raise TaskError("\n  ".join([f"{source}: {len(problems)} problems", *listed]))
     if problems:
-        more = [f"and {len(problems) - 8} more"] if len(problems) > 8 else []
-        raise TaskError(documents.message(source, [*problems[:8], *more]))
+        raise TaskError(documents.message(source, problems))
 
 
 def text_field(record: dict[str, Any], name: str, known: str, hint: str) -> str:
