@@ -92,7 +92,8 @@ OWN = [
     ),
     problem(
         "def no_vowels(text):",
-        "assert candidate('a\\nb\\r\\n\\tc\\x00\\u2028\\U0001f600') == '\\nb\\r\\n\\tc\\x00\\u2028\\U0001f600'\n"
+        "assert candidate('a\\nb\\r\\n\\tc\\x00\\u2028\\U0001f600') == "
+        "'\\nb\\r\\n\\tc\\x00\\u2028\\U0001f600'\n"
         "assert candidate('') == ''",
         "return ''.join(c for c in text if c not in 'aeiou')",
     ),
@@ -100,10 +101,11 @@ OWN = [
         "def binary(n, m):",
         "assert candidate(1, 5) == '0b11'\nassert candidate(7, 5) == -1",
         "return -1 if n > m else bin((n + m) // 2)",
-    ),  # fmt: skip
+    ),
     problem(
         "def larger(a, b):",
-        "assert candidate(1, '2,3') == '2,3'\nassert candidate('1', 1) is None\nassert candidate(5, 6.0) == 6.0",
+        "assert candidate(1, '2,3') == '2,3'\nassert candidate('1', 1) is None\n"
+        "assert candidate(5, 6.0) == 6.0",
         "x, y = (float(str(v).replace(',', '.')) for v in (a, b))\n"
         "return None if x == y else a if x > y else b",
     ),
@@ -112,45 +114,45 @@ OWN = [
         "assert candidate(1, 3) == (2,)\nassert candidate(3, 3) == ()\n"
         "assert candidate((1, 2), (2, 3)) == 'tuples'",
         "return 'tuples' if isinstance(a, tuple) else tuple(range(a + 1, b))",
-    ),  # fmt: skip
+    ),
     problem(
         "def cells(rows, x):",
         "assert candidate([[1], [], [1, 1]], 1) == [(0, 0), (2, 1), (2, 0)]\nassert candidate([], 1) == []",
         "return [(i, j) for i, r in enumerate(rows) for j in range(len(r) - 1, -1, -1) if r[j] == x]",
-    ),  # fmt: skip
+    ),
     problem(
         "def calculate(signs, numbers):",
         "assert candidate(['**', '*', '+'], [2, 3, 4, 5]) == 37",
         "return eval(''.join(f'{n}{s}' for n, s in zip(numbers, [*signs, ''])))",
-    ),  # fmt: skip
+    ),
     problem(
         "def digest(text):",
         "assert candidate('') == None\nassert candidate('password') == '5f4dcc3b5aa765d61d8327deb882cf99'",
         "import hashlib\nreturn hashlib.md5(text.encode()).hexdigest() if text else None",
-    ),  # fmt: skip
+    ),
     problem(
         "def letters(text):",
         "assert candidate('a b b') == {'b': 2}\nassert candidate('') == {}\n"
         "assert candidate('a b') == {'a': 1, 'b': 1}",
         "words = text.split()\nmost = max(map(words.count, words), default=0)\n"
         "return {w: words.count(w) for w in words if words.count(w) == most}",
-    ),  # fmt: skip
+    ),
     problem(
         "def cases(d):",
         "assert candidate({'p': 'x', 5: 'y', 'A': ''}) is False\n"
         "assert candidate({'p': [1, {2: 'x'}]}) == True",
         "return all(isinstance(k, str) and k.islower() for k in d)",
-    ),  # fmt: skip
+    ),
     problem(
         "def volume(grid, most):\n    import math",
         "assert candidate([[0, 0, 1], [1, 1, 1]], 2) == 3",
         "return sum(math.ceil(sum(row) / most) for row in grid)",
-    ),  # fmt: skip
+    ),
     problem(
         "def factorials(n):",
         "assert candidate(12) == __import__('math').factorial(500) + 12",
         "import math\nreturn math.factorial(500) + n",
-    ),  # fmt: skip
+    ),
 ]
 
 
@@ -214,7 +216,11 @@ def test_exceptions_by_name(tmp_path: Path) -> None:
             else:
                 assert False
     """
-    solution = "if x is None:\n    return {}[x]\nraise (ValueError if x == 1 else type('Less', (Own,), {}))('told', x)"
+    solution = """
+        if x is None:
+            return {}[x]
+        raise (ValueError if x == 1 else type('Less', (Own,), {}))('told', x)
+    """
     raising = task(tmp_path, "class Own(Exception):\n    pass\n\n\ndef raising(x):", test, solution)
     assert judge(raising, raising.reference[0]).passed, judge(raising, raising.reference[0])
     assert not judge(raising, "    raise TypeError('told', x)").passed
@@ -270,7 +276,8 @@ ATTACKS = {
     "def double(x): sys.exit(0)",
     "patches": "import builtins, json, marshal, os, sys\n"
     "for name, value in list(vars(builtins).items()):\n"
-    "    if isinstance(value, type) and issubclass(value, AssertionError): builtins.AssertionError = OSError\n"
+    "    if isinstance(value, type) and issubclass(value, AssertionError):\n"
+    "        builtins.AssertionError = OSError\n"
     "json.dumps = json.loads = lambda *a, **k: {'passed': True, 'calls': 2}\n"
     "for m in list(sys.modules.values()):\n"
     "    for n in ('run_tests', 'report'):\n"
@@ -284,8 +291,8 @@ ATTACKS = {
     "    try: os.write(fd, b'%08x' % len(line) + line)\n    except OSError: pass\n"
     "def double(x): return 0",
     "ends the loop": "def double(x): raise StopIteration",
-    "ends the tests": "import os, signal\ndef double(x):\n    os.kill(os.getppid(), signal.SIGKILL)\n    return 0",
-    "interrupts": "import os, signal\ndef double(x):\n    os.kill(os.getppid(), signal.SIGINT)\n    return 0",
+    "ends the tests": "import os\ndef double(x):\n    os.kill(os.getppid(), 9)\n    return 0",
+    "interrupts": "import os\ndef double(x):\n    os.kill(os.getppid(), 2)\n    return 0",
     "starves": "import os, resource\ndef double(x):\n"
     "    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_STACK):\n"
     "        resource.prlimit(os.getppid(), limit, (0, 0))\n    return 0",
@@ -446,7 +453,7 @@ GOOD = problem(*DOUBLE)
         ([GOOD | {"task_id": "//"}], "the field 'task_id' must hold letters or digits"),
         ([GOOD, '{"task_id": '], "line 2, column 13: is not JSON"),
         ([GOOD, "[1, 2]"], "line 2: expected an object, got [1, 2]"),
-        ([GOOD | {"entry_point": "triple"}], "the entry_point 'triple' is not in the prompt; it defines double"),
+        ([GOOD | {"entry_point": "triple"}], "the entry_point 'triple' is not in the prompt; it def"),
         ([GOOD | {"test": "def check(candidate:\n"}], "the field 'test' is not Python (its line 1)"),
         ([""], "is empty; expected one JSON object per line"),
         (["[" + json.dumps(GOOD) + "]"], "is one JSON list; write one object per line"),
@@ -468,7 +475,7 @@ def test_files_that_cannot_be_unpacked(tmp_path: Path) -> None:
         human_eval(plain)
     whole = gzip.compress(json.dumps(GOOD).encode())
     plain.write_bytes(whole[:-9])
-    with pytest.raises(TaskError, match="is damaged: .*; fetch or compress it anew"):
+    with pytest.raises(TaskError, match=r"is damaged: .*; fetch or compress it anew"):
         human_eval(plain)
     plain.write_bytes(b"\xff\xfe{}")
     with pytest.raises(TaskError, match="gzip"):
