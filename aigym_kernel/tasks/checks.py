@@ -225,5 +225,13 @@ class HumanCheck:
 
 
 Check = (
-    FunctionCheck | AssertsCheck | OutputCheck | MetricCheck | ProgramCheck | TextCheck | StaticCheck | LlmCheck | HumanCheck
+    FunctionCheck
+    | AssertsCheck
+    | OutputCheck
+    | MetricCheck
+    | ProgramCheck
+    | TextCheck
+    | StaticCheck
+    | LlmCheck
+    | HumanCheck
 )
