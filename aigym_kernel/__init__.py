@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aigym_kernel.errors import AigymError
     from aigym_kernel.executors import Ray
     from aigym_kernel.judge import judge, judging
+    from aigym_kernel.judge.batch import judge_many, pass_at_k
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.runs import Run, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox
@@ -64,12 +65,14 @@ _HOME = {
     "explore": "widgets",
     "formats": "formats:",  # the module itself
     "judge": "judge",
+    "judge_many": "judge.batch",
     "judging": "judge",
     "launch": "widgets",
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
     "open_sandbox": "sandboxes",
+    "pass_at_k": "judge.batch",
     "policy_agent": "agents",
     "ppo": "train",
     "random_agent": "agents",
@@ -103,12 +106,14 @@ __all__ = [
     "explore",
     "formats",
     "judge",
+    "judge_many",
     "judging",
     "launch",
     "load_run",
     "load_task",
     "make",
     "open_sandbox",
+    "pass_at_k",
     "policy_agent",
     "ppo",
     "random_agent",

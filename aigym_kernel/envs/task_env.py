@@ -25,7 +25,7 @@ from aigym_kernel.envs.spaces import UnicodeText
 from aigym_kernel.errors import SandboxError, SolutionError
 from aigym_kernel.judge import judging, unjudged
 from aigym_kernel.sandboxes import Box, open_sandbox
-from aigym_kernel.tasks import load_task
+from aigym_kernel.tasks import load_task, names_file
 from aigym_kernel.trajectories import Mark, Score
 
 OBSERVATION_LENGTH = 16_384
@@ -134,12 +134,16 @@ class TaskEnv(gymnasium.Env[str, str]):
         last = not submitted and self._steps >= self.task.max_steps
         if not submitted and not last:
             return observation, False
-        files = dict(self.task.files) if self._box is None else self._box.export()
+        files = dict(self.task.files) if self._box is None else self._exported(self._box)
         self._close_box()
         verdict = self._end(self._judged(files))
         if last:
             observation = f"{cut(observation, OBSERVATION_LENGTH // 2)}\n[that was the last step]\n{verdict}"
         return (observation if last else verdict), last
+
+    def _exported(self, box: Box) -> dict[str, bytes]:
+        """The box's files. What has a name that no solution may have cannot count, nor stop the judge."""
+        return {name: content for name, content in box.export().items() if names_file(name)}
 
     def _judged(self, files: Mapping[str, str | bytes]) -> Score:
         for known in judging(self.task, files, sandbox=self._sandbox):

@@ -4,6 +4,8 @@
     score.passed, score.total, score.marks
     for known in judging("two-sum", solution):         # each Mark as it is decided, the Score last
 
+`batch` judges many solutions of a task at once.
+
 Solutions run in a sandbox that holds no hidden file and no expected value; what they answer is compared
 here, outside. A judge that cannot decide says so (``total`` None) and never gives a zero for it.
 Not here: letting an agent work on a task (`aigym_kernel.envs.task_env`).
@@ -12,15 +14,17 @@ Not here: letting an agent work on a task (`aigym_kernel.envs.task_env`).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aigym_kernel import rendering
-from aigym_kernel.errors import SolutionError
+from aigym_kernel.errors import SolutionError, TaskError
 from aigym_kernel.judge.checks import mark
 from aigym_kernel.judge.llm import Model
+from aigym_kernel.judge.verdict import roomy
 from aigym_kernel.sandboxes import open_sandbox
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import Task, load_task, names_file
@@ -72,7 +76,13 @@ def judging(
     any iteration. Between two marks no box is open: dropping the iterator leaves nothing behind.
     """
     task = task if isinstance(task, Task) else load_task(task)
-    return _judging(task, _files(task, solution), open_sandbox(sandbox), model)
+    if sum(c.weight for c in task.rubric.criteria) <= 0:
+        raise TaskError(
+            f"task {task.id}: the weights of its criteria sum to zero; give one a positive weight"
+        )
+    files = _files(task, solution)
+    task = dataclasses.replace(task, limits=roomy(task.limits, files))
+    return _judging(task, files, open_sandbox(sandbox), model)
 
 
 def _judging(

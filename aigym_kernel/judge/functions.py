@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from aigym_kernel.judge import inside
-from aigym_kernel.judge.values import builtin_name, equal, line_of, parse, shown
+from aigym_kernel.judge.values import ANSWER_LENGTH, builtin_name, equal, line_of, parse, shown
 from aigym_kernel.judge.verdict import Verdict, ran_out, refill, run, share, stopped, visible_first
 from aigym_kernel.sandboxes.protocol import Box, Sandbox
 from aigym_kernel.tasks import FunctionCase, FunctionCheck, Task
 
-ANSWER_BYTES = 65_536
-"""The longest answer to one case, encoded; longer ones fail the case."""
 _SOURCE = Path(inside.__file__).read_text(encoding="utf-8")
 
 
@@ -40,7 +38,7 @@ def check_function(task: Task, check: FunctionCheck, files: Mapping[str, bytes],
     if task.answer not in files:
         return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
     cases = [case for case in task.cases[check.cases] if isinstance(case, FunctionCase)]
-    room = max(task.limits.output_kb, ANSWER_BYTES // 1024 + 1)
+    room = max(task.limits.output_kb, ANSWER_LENGTH // 1024 + 1)
     problems: dict[int, str] = {}
     ran = 0
     with sandbox.open(dataclasses.replace(task.limits, output_kb=room)) as box:
@@ -63,7 +61,7 @@ def _ask(
     box: Box, task: Task, check: FunctionCheck, files: Mapping[str, bytes], case: FunctionCase | None = None
 ) -> dict[str, Any]:
     """The solution's answer to one case, or to being loaded; ``{"ended": why}`` where there is none."""
-    job = {"file": task.answer, "function": check.function, "limit": ANSWER_BYTES}
+    job = {"file": task.answer, "function": check.function, "limit": ANSWER_LENGTH}
     job |= {"args": None, "calls": None} if case is None else {"args": case.args, "calls": case.calls}
     refill(box, files)
     execution = run(box, ["python3", "-I", "-c", _SOURCE], stdin=marshal.dumps(job, 2).hex())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from aigym_kernel.tasks import FunctionCase, Limits, OutputCase, Task
 
 SHOWN = 8
 COMPARED, DIFF_LINES, STDERR_LINES = 300, 16, 5
+PAGE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,16 @@ def _line(text: str) -> str:
     """Printable and at most 120 characters long."""
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:200])
     return text if len(text) <= 120 else text[:119] + "…"
+
+
+def roomy(limits: Limits, files: Mapping[str, bytes]) -> Limits:
+    """``limits`` with a disk on which ``files`` leave at least half of what they allow. A solution can be
+    larger in a new box than where it was made: files of one byte take a page each, holes are filled."""
+    pages = sum(-(-len(content) // PAGE) + 1 for content in files.values())
+    taken_mb = pages * PAGE // 2**20 + 1
+    if taken_mb * 2 <= limits.disk_mb:
+        return limits
+    return dataclasses.replace(limits, disk_mb=min(limits.disk_mb + taken_mb, 1 << 20))
 
 
 def refill(box: Box, files: Mapping[str, bytes]) -> None:
