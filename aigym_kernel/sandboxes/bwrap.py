@@ -24,6 +24,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -32,15 +33,24 @@ from typing import Any, TypeVar
 from aigym_kernel.errors import SandboxError
 from aigym_kernel.executors import Ray
 from aigym_kernel.sandboxes import inside, packages
+from aigym_kernel.sandboxes.inside.run import ENVIRONMENT
 from aigym_kernel.sandboxes.mapping import Program, run_many
 from aigym_kernel.sandboxes.protocol import Execution
-from aigym_kernel.sandboxes.remote import RunnerBox, cannot_open, hang_up, receive_exactly, send_all
+from aigym_kernel.sandboxes.remote import (
+    SHM_MB,
+    Link,
+    RunnerBox,
+    cannot_open,
+    hang_up,
+    receive_exactly,
+    send_all,
+    settings,
+)
 from aigym_kernel.tasks import Limits
 
 T = TypeVar("T")
 
 NOBODY = 65534
-SHM_MB = 4
 WAY_OUT = (
     "If this machine forbids user namespaces, its administrator can allow them (Debian: sysctl "
     "kernel.unprivileged_userns_clone=1; Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), "
@@ -55,25 +65,28 @@ class BwrapSandbox:
 
     def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> RunnerBox:
         """See `Sandbox.open`."""
+        box = self.box(self.start(limits), limits)
+        if files:
+            box.put(files)
+        return box
+
+    def start(self, limits: Limits, level: str = "") -> Link:
+        """A new runner, which is about to say hello to `box`. ``level``: see `Pool`."""
         if sys.platform != "linux":
             raise SandboxError(
                 f"bubblewrap needs Linux, this is {sys.platform}; use Docker: AIGYM_SANDBOX=docker"
             )
         try:
-            link = _start(limits)
+            return _start(limits, level)
         except OSError as error:
             raise cannot_open(f"bwrap cannot be started: {error}", WAY_OUT) from None
+
+    def box(self, link: Link, limits: Limits, end: Callable[[bool], str] | None = None) -> RunnerBox:
+        """See `RunnerBox`, whose errors are put into bubblewrap's words."""
         try:
-            box = RunnerBox(link, limits, runner=inside.code(), nproc=True)
+            return RunnerBox(link, limits, end)
         except SandboxError as error:
-            raise cannot_open(f"bwrap could not open a box: {str(error).strip()}", WAY_OUT) from None
-        if files:
-            try:
-                box.write(files)
-            except BaseException:
-                box.close()
-                raise
-        return box
+            raise cannot_open(f"bwrap could not open a box: {error}", WAY_OUT) from None
 
     def map(
         self, programs: Iterable[Program], *, workers: int | None = None, executor: Ray | None = None
@@ -111,7 +124,7 @@ class _ProcessLink:
         return printed
 
 
-def _start(limits: Limits) -> _ProcessLink:
+def _start(limits: Limits, level: str) -> _ProcessLink:
     starter = _starter()
     with contextlib.ExitStack() as stack:
         passed: list[int] = []
@@ -127,7 +140,8 @@ def _start(limits: Limits) -> _ProcessLink:
         arguments = ["bwrap", *_namespaces(), *_system(starter.prefix, data)]
         arguments += [*_packages(limits.packages, starter), *_disks(limits)]
         arguments += ["--remount-ro", "/", "--chdir", "/work"]
-        arguments += [_interpreter(), "-I", "-S", "-c", inside.BOOT]
+        arguments += _resident() if level else [_interpreter(), "-I", "-S"]
+        arguments += ["-c", inside.BOOT]
         ours, theirs = socket.socketpair()
         stack.callback(theirs.close)
         printed = os.memfd_create("printed")
@@ -154,7 +168,17 @@ def _start(limits: Limits) -> _ProcessLink:
             ours.close()
             os.close(printed)
             raise
-    return _ProcessLink(process, ours, printed)
+    link = _ProcessLink(process, ours, printed)
+    own = 4 if level else 1  # resident, maker, runner, and what the maker forks; or the runner alone
+    with contextlib.suppress(OSError):  # who waits for its hello hears why it ended
+        link.send(inside.code(settings(limits, level, nproc=own)), time.monotonic() + 30)
+    return link
+
+
+def _resident() -> list[str]:
+    """The start of an interpreter that lends itself to programs, and makes namespaces for them."""
+    environment = [word for item in ENVIRONMENT.items() for word in ("--setenv", *item)]
+    return ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", *environment, "/opt/bin/python3"]
 
 
 def _namespaces() -> list[str]:

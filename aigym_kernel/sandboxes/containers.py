@@ -9,12 +9,13 @@ building images.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -26,10 +27,20 @@ import docker
 from aigym_kernel.errors import SandboxError, SandboxFull
 from aigym_kernel.executors import Ray
 from aigym_kernel.sandboxes import inside
+from aigym_kernel.sandboxes.inside.run import ENVIRONMENT
 from aigym_kernel.sandboxes.inside.tree import MAX_INODES
 from aigym_kernel.sandboxes.mapping import Program, run_many
 from aigym_kernel.sandboxes.protocol import Execution
-from aigym_kernel.sandboxes.remote import RunnerBox, cannot_open, hang_up, no_room, receive_exactly, send_all
+from aigym_kernel.sandboxes.remote import (
+    Link,
+    RunnerBox,
+    cannot_open,
+    hang_up,
+    no_room,
+    receive_exactly,
+    send_all,
+    settings,
+)
 from aigym_kernel.tasks import Limits
 
 IMAGE = "aigym-sandbox"
@@ -47,24 +58,27 @@ class DockerSandbox:
 
     def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> RunnerBox:
         """See `Sandbox.open`."""
-        link = _start(limits)
+        box = self.box(self.start(limits), limits)
+        if files:
+            box.put(files)
+        return box
+
+    def start(self, limits: Limits, level: str = "") -> Link:
+        """A new runner, which is about to say hello to `box`. ``level``: see `Pool`."""
+        link = _start(limits, level)
+        if limits.packages and (problem := _without(link.image, limits.packages)):
+            link.close()
+            raise SandboxError(problem)
+        return link
+
+    def box(self, link: Link, limits: Limits, end: Callable[[bool], str] | None = None) -> RunnerBox:
+        """See `RunnerBox`, whose errors are put into Docker's words."""
         try:
-            # Without user namespaces of their own, all containers share nobody's RLIMIT_NPROC.
-            box = RunnerBox(link, limits, runner=inside.source(), nproc=False)
+            return RunnerBox(link, limits, end)
         except SandboxError as error:
             raise cannot_open(
                 f"image {IMAGE!r} did not start its runner: {error}", f"Rebuild it: {BUILD}"
             ) from None
-        if limits.packages and (problem := _without(link.image, limits.packages)):
-            box.close()
-            raise SandboxError(problem)
-        if files:
-            try:
-                box.write(files)
-            except BaseException:
-                box.close()
-                raise
-        return box
 
     def map(
         self, programs: Iterable[Program], *, workers: int | None = None, executor: Ray | None = None
@@ -108,16 +122,16 @@ class _AttachedLink:
         return self._printed[-4000:].decode("utf-8", "replace")
 
 
-def _start(limits: Limits) -> _AttachedLink:
+def _start(limits: Limits, level: str) -> _AttachedLink:
     name = f"aigym-{secrets.token_hex(8)}"
     try:
         client = _client(os.getpid())
     except docker.errors.DockerException as error:
         raise _refused(error) from None
     try:
-        container = client.containers.create(
-            IMAGE, ["python3", "-I", "-S", "-c", inside.BOOT], name=name, **_options(limits)
-        )
+        command = ["python3", *([] if level else ["-I", "-S"]), "-c", inside.BOOT]
+        options = {**_options(limits), **_resident(limits, level)}
+        container = client.containers.create(IMAGE, command, name=name, **options)
         stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         container.start()
     except docker.errors.ImageNotFound:
@@ -125,7 +139,11 @@ def _start(limits: Limits) -> _AttachedLink:
     except (docker.errors.DockerException, requests.RequestException) as error:
         _remove(client, name)  # it may be there, although the answer never came
         raise _refused(error) from None
-    return _AttachedLink(client, container, stream)
+    link = _AttachedLink(client, container, stream)
+    # Without user namespaces of their own, all containers share nobody's RLIMIT_NPROC.
+    with contextlib.suppress(OSError):  # who waits for its hello hears why it ended
+        link.send(inside.source(settings(limits, level, nproc=0)), time.monotonic() + 30)
+    return link
 
 
 def _remove(client: docker.DockerClient, name: str) -> None:
@@ -152,22 +170,14 @@ def _options(limits: Limits) -> dict[str, Any]:
     """The container's confinement, in the Docker SDK's words."""
     disk = f"exec,nosuid,nodev,size={limits.disk_mb}m,nr_inodes={2 * MAX_INODES}"
     disk += f",uid={NOBODY},gid={NOBODY},mode=0755"
-    # What is written to tmpfs counts as the container's memory.
-    memory = f"{limits.memory_mb + 2 * limits.disk_mb + OVERHEAD_MB}m"
     return {
         "entrypoint": [],
-        "user": f"{NOBODY}:{NOBODY}",
         "hostname": "sandbox",
-        "labels": {LABEL: "box"},
         "stdin_open": True,  # attached, not detached: the daemon closes it when this process is gone
         "auto_remove": True,
         "network_mode": "none",
         "read_only": True,
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": limits.pids + 1,  # and the runner
-        "mem_limit": memory,
-        "memswap_limit": memory,
         "nano_cpus": 10**9,
         "ipc_mode": "private",
         "shm_size": "4m",
@@ -181,7 +191,7 @@ def _options(limits: Limits) -> dict[str, Any]:
 def _without(_image: str, packages: tuple[str, ...]) -> str:
     """Which of ``packages`` the image of that id does not have and what to do, or nothing. Asks in a box of
     its own, whose limits do not depend on the first one who wants to know."""
-    with RunnerBox(_start(Limits(packages=packages)), Limits(), runner=inside.source(), nproc=False) as box:
+    with RunnerBox(_start(Limits(packages=packages), ""), Limits()) as box:
         done = box.run(["python3", "-I", "-c", _ABSENT, *packages])
     if done.status != "ok":
         raise SandboxError(
@@ -203,6 +213,23 @@ for name in sys.argv[1:]:
     except PackageNotFoundError:
         print(name)
 """
+
+
+def _resident(limits: Limits, level: str) -> dict[str, Any]:
+    """What differs where a resident makes namespaces for the runner: it is root, with the capabilities for
+    that and for giving them up. Neither the runner nor a program has any."""
+    # What is written to tmpfs counts as the container's memory.
+    memory = f"{limits.memory_mb + 2 * limits.disk_mb + (2 if level else 1) * OVERHEAD_MB}m"
+    return {
+        "user": "0:0" if level else f"{NOBODY}:{NOBODY}",
+        "labels": {LABEL: "pool" if level else "box"},
+        "cap_add": ["SYS_ADMIN", "SETPCAP", "SETUID", "SETGID"] if level else [],
+        "security_opt": ["no-new-privileges", *(["apparmor=unconfined"] if level else [])],
+        "environment": ENVIRONMENT if level else {},
+        "pids_limit": limits.pids + (4 if level else 1),  # resident, maker, runner, what the maker forks
+        "mem_limit": memory,
+        "memswap_limit": memory,
+    }
 
 
 @lru_cache(maxsize=1)

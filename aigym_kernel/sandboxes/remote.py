@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -21,10 +21,13 @@ from typing import Any, Protocol, Self
 from aigym_kernel.errors import SandboxError, SandboxFull
 from aigym_kernel.sandboxes import seccomp
 from aigym_kernel.sandboxes.inside import frames
+from aigym_kernel.sandboxes.inside.files import parts
+from aigym_kernel.sandboxes.inside.tree import MAX_INODES
 from aigym_kernel.sandboxes.protocol import Execution
 from aigym_kernel.tasks import Limits
 
 GRACE_S = 15.0  # beyond the wall limit: what a busy machine may need to end and answer a run
+SHM_MB = 4
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError)
 
 
@@ -91,12 +94,16 @@ def cannot_open(told: str, way_out: str) -> SandboxError:
     return SandboxError(f"{told}. {way_out}")
 
 
+class NotWritten(SandboxError):
+    """The box does not hold the files that it was opened with."""
+
+
 class RunnerBox:
     """A `Box` over a link. A lock makes it safe to call from any thread, one call at a time."""
 
-    def __init__(self, link: Link, limits: Limits, *, runner: bytes, nproc: bool) -> None:
-        """Send the runner's code and shake hands. ``nproc``: let RLIMIT_NPROC count the box's processes,
-        which is right only where the box has a user (or user namespace) of its own.
+    def __init__(self, link: Link, limits: Limits, end: Callable[[bool], str] | None = None) -> None:
+        """Hear the runner's hello. ``end`` is called once, in place of ``link.close``, with whether the box
+        is sound, so that another `RunnerBox` could be made over the same link.
 
         Raises:
             SandboxError: the runner did not answer; the message is what the box printed.
@@ -106,17 +113,22 @@ class RunnerBox:
         self._lock = threading.Lock()
         self._broken = ""
         self._closed = False
+        self._put = False  # an answer to `put` is still to come
+        self._end = end or (lambda _sound: link.close())
         try:
-            link.send(runner, time.monotonic() + 30)
-            self._ask({"do": "open", "limits": {**asdict(limits), "nproc": nproc}}, [seccomp.program()], 30)
-        except (SandboxError, OSError) as error:
-            printed = self._end()
-            raise SandboxError(printed or str(error)) from None
+            self._exchange(b"", 30)
+        except SandboxError as error:
+            printed = self._finish(sound=False)
+            raise SandboxError(printed.strip() or str(error)) from None
 
     def run(
         self, command: Sequence[str], *, stdin: str | bytes = "", limits: Limits | None = None
     ) -> Execution:
-        """See `Box.run`. A box that broke answers ``sandbox_error``, then and from then on."""
+        """See `Box.run`. A box that broke answers ``sandbox_error``, then and from then on.
+
+        Raises:
+            NotWritten: the files that the box was opened with did not fit.
+        """
         if isinstance(command, str) or not command:
             raise SandboxError(f"command={command!r}: give a list such as ['bash', '-c', 'ls']")
         most, asked = self.limits, limits or self.limits
@@ -140,6 +152,8 @@ class RunnerBox:
                 peak_memory_mb=answer["peak_kb"] / 1024,
                 detail=answer["detail"],
             )
+        except NotWritten:
+            raise
         except SandboxError as error:
             return Execution(
                 status="sandbox_error",
@@ -170,11 +184,30 @@ class RunnerBox:
         """See `Box.clear`."""
         self._ask({"do": "clear"}, [], 60)
 
+    def put(self, files: Mapping[str, str | bytes]) -> None:
+        """`write` without waiting for the answer: that the disk is full is raised by the next call."""
+        data = frames.pack({"do": "write", "paths": list(files)}, [_bytes(c) for c in files.values()])
+        try:
+            for path in files:
+                parts(path)
+            with self._lock:
+                self._put = True
+                self._link.send(data, time.monotonic() + 60)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, _BROKEN):
+                raise SandboxError(str(error)) from None
+            raise
+
     def close(self) -> None:
         """See `Box.close`."""
-        self._link.hang_up()
-        with self._lock:
-            self._end()
+        if not self._lock.acquire(blocking=False):
+            self._link.hang_up()
+            self._lock.acquire()
+        try:
+            self._finish(sound=not self._put)
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -194,27 +227,50 @@ class RunnerBox:
         with self._lock:
             if self._closed:
                 raise SandboxError(self._broken or "the box is closed; open another")
-            deadline = time.monotonic() + seconds
-            most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11)
-            try:
-                self._link.send(frames.pack(message, blobs), deadline)
-                answer, found = frames.unpack(lambda size: self._link.receive(size, deadline), most)
-            except BaseException as error:
-                # Whatever cut the exchange, an interrupt too: the next answer would belong to this question.
-                printed = self._end()
-                self._broken = f"the sandbox broke: {type(error).__name__} {error} {printed}".rstrip()
-                if isinstance(error, _BROKEN):
-                    raise SandboxError(self._broken) from None
-                raise
+            return self._exchange(frames.pack(message, blobs), seconds)
+
+    def _exchange(self, data: bytes, seconds: float) -> tuple[dict[str, Any], list[bytes]]:
+        deadline = time.monotonic() + seconds
+        most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11)
+        refused = ""
+        try:
+            self._link.send(data, deadline)
+            if self._put:
+                answer, _ = frames.unpack(lambda size: self._link.receive(size, deadline), most)
+                refused = answer.get("error", "")
+                self._put = False
+            answer, found = frames.unpack(lambda size: self._link.receive(size, deadline), most)
+        except BaseException as error:
+            # Whatever cut the exchange, an interrupt too: the next answer would belong to this question.
+            printed = self._finish(sound=False)
+            self._broken = f"the sandbox broke: {type(error).__name__} {error} {printed}".rstrip()
+            if isinstance(error, _BROKEN):
+                raise SandboxError(self._broken) from None
+            raise
+        if refused:
+            raise NotWritten(refused)
         if "error" in answer:
             raise SandboxError(answer["error"])
         return answer, found
 
-    def _end(self) -> str:
+    def _finish(self, *, sound: bool) -> str:
         if self._closed:
             return ""
         self._closed = True
-        return self._link.close()
+        return self._end(sound)
+
+
+def settings(limits: Limits, level: str, *, nproc: int) -> dict[str, Any]:
+    """What a runner is started with. ``level`` is empty for a box that is used once. ``nproc``: how many
+    processes beside the program's own RLIMIT_NPROC has to allow; 0 where the box shares its user with others
+    and the limit would count theirs."""
+    disk = f"size={limits.disk_mb}m,nr_inodes={2 * MAX_INODES},mode=0755"
+    return {
+        "level": level,
+        "limits": {**asdict(limits), "nproc": nproc},
+        "seccomp": seccomp.program(),
+        "disks": {"/work": disk, "/tmp": disk, "/dev/shm": f"size={SHM_MB}m,mode=1777"},
+    }
 
 
 def _bytes(content: str | bytes) -> bytes:

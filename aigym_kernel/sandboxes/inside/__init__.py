@@ -1,7 +1,9 @@
 """The runner inside a box: process 1 of its pid namespace, standard library only.
 
 The host starts ``python3 -I -S -c BOOT`` with a pipe or socket as descriptors 0 and 1, sends what `code` or
-`source` returns, and then frames (`frames`), which `loop` answers with `files` and `run`.
+`source` returns, and then frames (`frames`), which `loop` answers with `files` and `run`. In a box of a pool
+the interpreter is started without flags, as programs are: `resident` then keeps a process that knows no
+program, makes namespaces for one lease after another, and lends itself to `interpreter`.
 
 What a program started here can do to its runner: nothing. The runner is undumpable, so the same user
 can neither trace it nor open its descriptors; it ignores every signal; and no descriptor of its own is
@@ -14,15 +16,21 @@ of `MODULES`, and of the standard library what loads fast: every import counts f
 from __future__ import annotations
 
 import marshal
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 #: What enters a box, each after those that it imports; the last one's ``main`` is called.
 MODULES = ("frames", "files", "tree", "run", "confine", "loop")
+#: The same for a box of a pool.
+POOL_MODULES = (*MODULES[:-1], "interpreter", "resident", "wiping", "loop")
 
 BOOT = """
 import marshal, os, sys
+own = frozenset(sys.modules)
+sys.path[:] = filter(None, sys.path)
 
 def take(size):
     data = b""
@@ -30,36 +38,40 @@ def take(size):
         data += os.read(0, size - len(data)) or sys.exit()
     return data
 
-sys.modules["aigym_kernel.sandboxes.inside"] = package = type(sys)("inside")
-for name, code in marshal.loads(take(int.from_bytes(take(8), "big"))):
+package = type(sys)("inside")
+sys.modules["aigym_kernel.sandboxes.inside"] = package
+settings, modules = marshal.loads(take(int.from_bytes(take(8), "big")))
+for name, code in modules:
     module = type(sys)("aigym_kernel.sandboxes.inside." + name)
     sys.modules[module.__name__] = module
     setattr(package, name, module)
     exec(code, module.__dict__)
-module.main()
+program = module.main(settings, own)
+if program and program() and getattr(sys, "last_type", None) is not KeyboardInterrupt:
+    sys.exit(1)
 """
 
 
-@lru_cache(maxsize=1)
-def code() -> bytes:
-    """The modules compiled, for a box with this very interpreter: compiling there takes 20 ms."""
-    return _bundle([(name, _compiled(name)) for name in MODULES])
+def code(settings: Mapping[str, Any]) -> bytes:
+    """Settings and compiled modules, for a box with this very interpreter: compiling there takes 20 ms."""
+    return _bundle(settings, _compiled(POOL_MODULES if settings["level"] else MODULES))
 
 
-@lru_cache(maxsize=1)
-def source() -> bytes:
-    """The modules as text, for a box with whatever Python 3 its image has."""
-    return _bundle([(name, _text(name)) for name in MODULES])
+def source(settings: Mapping[str, Any]) -> bytes:
+    """Settings and modules as text, for a box with whatever Python 3 its image has."""
+    return _bundle(settings, _texts(POOL_MODULES if settings["level"] else MODULES))
 
 
-def _text(name: str) -> str:
-    return Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+@lru_cache(maxsize=2)
+def _compiled(names: tuple[str, ...]) -> list[tuple[str, CodeType]]:
+    return [(n, compile(text, f"inside/{n}.py", "exec", dont_inherit=True)) for n, text in _texts(names)]
 
 
-def _compiled(name: str) -> CodeType:
-    return compile(_text(name), f"inside/{name}.py", "exec", dont_inherit=True)
+@lru_cache(maxsize=2)
+def _texts(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(n, Path(__file__).with_name(f"{n}.py").read_text(encoding="utf-8")) for n in names]
 
 
-def _bundle(modules: list[tuple[str, str]] | list[tuple[str, CodeType]]) -> bytes:
-    data = marshal.dumps(modules, 2)
+def _bundle(settings: Mapping[str, Any], modules: Sequence[tuple[str, str | CodeType]]) -> bytes:
+    data = marshal.dumps((dict(settings), list(modules)), 2)
     return len(data).to_bytes(8, "big") + data

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 WORK = "/work"
+PLACES = (WORK, "/tmp", "/dev/shm", "/dev/mqueue")  # all that a program can write to
 MAX_DEPTH = 64  # folders below /work; deeper ones are not exported
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def _parts(path: str) -> list[str]:
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if path.startswith("/") or not parts or ".." in parts or "\0" in path:
+def parts(path: str) -> list[str]:
+    """The names that a path below /work consists of. Raises ValueError on one that leaves it."""
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if path.startswith("/") or not names or ".." in names or "\0" in path:
         raise ValueError(f"{path!r} is not a path below {WORK}")
-    return parts
+    return names
 
 
 def _folder(parts: Sequence[str], *, make: bool) -> int:
@@ -98,10 +100,13 @@ def _empty(folder: int) -> None:
 
 def clear() -> None:
     """Remove all files that a program may have left anywhere. Links are removed, never followed."""
-    for path in (WORK, "/tmp", "/dev/shm"):
-        with contextlib.suppress(PermissionError):  # a container's /dev/shm is not this user's own
+    for path in PLACES:
+        with contextlib.suppress(PermissionError, FileNotFoundError):  # a container's /dev/shm is not ours
             os.chmod(path, 0o755)
-        folder = os.open(path, _DIRECTORY)
+        try:
+            folder = os.open(path, _DIRECTORY)
+        except FileNotFoundError:  # only containers have /dev/mqueue
+            continue
         try:
             _empty(folder)
         finally:
@@ -111,7 +116,7 @@ def clear() -> None:
 def write(files: Mapping[str, bytes]) -> None:
     """Write files below /work. Links, pipes and folders in their place are replaced, never followed."""
     for path, content in files.items():
-        *above, name = _parts(path)
+        *above, name = parts(path)
         try:
             folder = _folder(above, make=True)
             try:
@@ -147,7 +152,7 @@ def _content(name: str, folder: int) -> int:
 
 def read(path: str, most: int) -> bytes:
     """A regular file below /work of at most ``most`` bytes."""
-    *above, name = _parts(path)
+    *above, name = parts(path)
     try:
         folder = _folder(above, make=False)
         try:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from aigym_kernel.sandboxes.inside.interpreter import Waiting
+
 ENVIRONMENT = {"PATH": "/opt/bin:/usr/local/bin:/usr/bin:/bin", "HOME": WORK, "LANG": "C.UTF-8"}
 # Where an interpreter finds its own library, if it was not built to know.
 LIBRARIES = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
@@ -28,43 +30,57 @@ TICK_S = 0.01  # how often the process tree is looked at, at most
 
 
 def _become(argv: Sequence[str], pipes: Sequence[int], limits: Mapping[str, Any]) -> None:
-    """In the forked child: its descriptors, its limits, then the program. Never returns."""
+    """In the forked child: the program takes its place. Never returns."""
     try:
-        os.setsid()
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
-        for target, descriptor in enumerate(pipes):
-            os.dup2(descriptor, target)
-        os.closerange(3, 65536)
-        os.umask(0o022)
-        os.chmod(WORK, 0o755)
-        os.chdir(WORK)
-        # Address space is no measure of memory in use (threads and allocators reserve plenty): this
-        # bounds what one process can grab between two looks, the looks do the counting.
-        rlimits = {
-            resource.RLIMIT_AS: (2 * limits["memory_mb"] + 1024) << 20,
-            resource.RLIMIT_FSIZE: limits["disk_mb"] << 20,
-            resource.RLIMIT_NOFILE: 256,
-            resource.RLIMIT_CORE: 0,
-        }
-        if limits["nproc"]:
-            rlimits[resource.RLIMIT_NPROC] = limits["pids"] + 1  # and this runner
-        for which, value in rlimits.items():
-            resource.setrlimit(which, (value, value))
+        settle(pipes, limits)
         os.execvpe(argv[0], list(argv), {**LIBRARIES, **ENVIRONMENT})
     except BaseException as error:
         os.write(2, f"cannot run {argv[0]!r}: {error}\n".encode("utf-8", "replace"))
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def run(argv: Sequence[str], stdin: bytes, limits: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+def settle(pipes: Sequence[int], limits: Mapping[str, Any]) -> None:
+    """Give this new process the descriptors, the place and the limits of a program."""
+    os.setsid()
+    for target, descriptor in enumerate(pipes):
+        os.dup2(descriptor, target)
+    os.closerange(3, 65536)
+    os.umask(0o022)
+    os.chmod(WORK, 0o755)
+    os.chdir(WORK)
+    for which, value in _rlimits(limits).items():
+        resource.setrlimit(which, (value, value))
+
+
+def _rlimits(limits: Mapping[str, Any]) -> dict[int, int]:
+    # Address space is no measure of memory in use (threads and allocators reserve plenty): this
+    # bounds what one process can grab between two looks, the looks do the counting.
+    rlimits = {
+        resource.RLIMIT_AS: (2 * limits["memory_mb"] + 1024) << 20,
+        resource.RLIMIT_FSIZE: limits["disk_mb"] << 20,
+        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_CORE: 0,
+    }
+    if limits["nproc"]:
+        rlimits[resource.RLIMIT_NPROC] = limits["pids"] + limits["nproc"]
+    return rlimits
+
+
+def run(
+    argv: Sequence[str], stdin: bytes, limits: Mapping[str, Any], waiting: Waiting | None = None
+) -> tuple[dict[str, Any], list[bytes]]:
     """Run a program to its end or to a limit; nothing of it is alive afterwards. The answer holds
-    status, exit_code, detail, wall_s, cpu_s, peak_kb; the blobs are stdout and stderr."""
+    status, exit_code, detail, wall_s, cpu_s, peak_kb; the blobs are stdout and stderr. Where an
+    interpreter is ``waiting`` and the program is one for it, nothing is started."""
     started, kills = time.monotonic(), oom_kills()
     inner, outer = zip(os.pipe(), os.pipe()[::-1], os.pipe()[::-1])
-    child = os.fork()
-    if child == 0:
-        _become(argv, inner, limits)
+    child = waiting.take(argv, inner, limits) if waiting else 0
+    if not child:
+        child = os.fork()
+        if child == 0:
+            _become(argv, inner, limits)
     for descriptor in inner:
         os.close(descriptor)
     tree = Tree(limits)
@@ -110,7 +126,7 @@ def _watch(
         while True:
             for descriptor, _ in poller.poll(TICK_S * 1000):
                 if descriptor == 0:
-                    os._exit(0)
+                    os._exit(1)
                 elif descriptor == stdin_end:
                     rest = _feed(stdin_end, rest)
                     if not rest:
