@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -169,24 +170,35 @@ class Ray:
             import ray
         except ImportError:
             raise RunError("Ray is not installed: pip install 'aigym-kernel[ray]'") from None
-        if not ray.is_initialized():
-            try:
-                ray.init(
-                    address=self.address,
-                    configure_logging=False,
-                    log_to_driver=False,
-                    include_dashboard=None if self.address or os.environ.get("RAY_ADDRESS") else False,
-                )
-            except (ConnectionError, ValueError, RuntimeError) as error:
+        if ray.is_initialized():
+            here = ray.get_runtime_context().gcs_address
+            if self.address not in (None, "auto", here):
                 raise RunError(
-                    f"no Ray cluster answers at {self.address or os.environ.get('RAY_ADDRESS')}: {error}. "
-                    "Start one with 'ray start --head', or give no address for one on this machine"
-                ) from None
-        elif self.address not in (None, "auto", here := ray.get_runtime_context().gcs_address):
-            raise RunError(
-                f"this process uses the Ray cluster at {here}, not {self.address}: ray.shutdown() first"
+                    f"this process uses the Ray cluster at {here}, not {self.address}: ray.shutdown() first"
+                )
+            return ray
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        try:
+            _reach(address)
+            ray.init(
+                address=address,
+                configure_logging=False,
+                log_to_driver=False,
+                include_dashboard=None if address else False,
             )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise RunError(
+                f"no Ray cluster answers at {address}: {error}. Start one with 'ray start --head', or give "
+                "no address for one on this machine"
+            ) from None
         return ray
+
+
+def _reach(address: str | None) -> None:
+    """Raise OSError or ValueError where nothing listens: Ray itself would wait for five minutes."""
+    if address and "://" not in address and address not in ("auto", "local"):
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 class _RayCrew(Generic[T, R]):

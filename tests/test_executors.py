@@ -1,0 +1,177 @@
+"""The same function over many items, in order: on threads, and on a real Ray cluster that loses a node."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from conftest import missing
+
+from aigym_kernel.errors import AigymError, RunError, SandboxError, SolutionError
+from aigym_kernel.executors import AHEAD, Ray, Threads, in_order
+from aigym_kernel.sandboxes import Limits, Program, Sandbox, check, open_sandbox
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# Threads
+
+
+def test_results_come_in_order_whoever_is_faster() -> None:
+    second_done = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert second_done.wait(20)
+        if item == 1:
+            second_done.set()
+        return item * item
+
+    assert list(in_order(range(100), Threads(work, workers=3))) == [n * n for n in range(100)]
+
+
+def test_an_exception_is_raised_in_its_place_and_no_more_is_drawn() -> None:
+    drawn = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal drawn
+        for number in itertools.count():
+            drawn += 1
+            yield number
+
+    def work(item: int) -> float:
+        return 1 / (item - 5)
+
+    results = in_order(endless(), Threads(work, workers=2))
+    assert [next(results) for _ in range(5)] == [1 / (n - 5) for n in range(5)]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert drawn <= 6 + 2 * AHEAD
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("aigym-map")]
+
+
+# Ray
+
+
+class _Cluster:
+    """Two nodes of one CPU each, of which the second can be killed."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        )
+        self.address: str = self._cluster.address
+        self._second = self._cluster.add_node(num_cpus=1)
+
+    def kill_second(self) -> None:
+        self._cluster.remove_node(self._second, allow_graceful=False)
+
+    def shutdown(self) -> None:
+        import ray
+
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[_Cluster]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        missing("ray: pip install 'aigym-kernel[ray]'")
+    cluster = _Cluster()
+    yield cluster
+    cluster.shutdown()
+    mine = psutil.Process().children(recursive=True)
+    assert not [process for process in mine if "ray" in process.name()]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Sandbox:
+    if problem := check("bwrap"):
+        missing(f"bwrap: {problem}")
+    return open_sandbox("bwrap")
+
+
+def test_a_cluster_answers_every_program_in_order_though_a_node_dies(
+    cluster: _Cluster, sandbox: Sandbox
+) -> None:
+    programs = (Program(f"import time; time.sleep(0.2); print({n})") for n in range(16))
+    executions = sandbox.map(programs, executor=Ray(address=cluster.address))
+    printed = [next(executions).stdout for _ in range(4)]
+    cluster.kill_second()  # in the middle of a program
+    printed += [execution.stdout for execution in executions]
+    assert printed == [f"{n}\n" for n in range(16)]
+
+
+def test_closing_ends_what_runs_on_the_cluster(cluster: _Cluster, sandbox: Sandbox) -> None:
+    words = ["sleep", f"50.{os.getpid()}"]
+
+    def alive() -> list[psutil.Process]:
+        return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == words]
+
+    sleeper = Program(f"exec {' '.join(words)}", "bash", limits=Limits(wall_s=60))
+    executions = sandbox.map([Program("print(1)"), sleeper], executor=Ray(), workers=1)
+    assert next(executions).stdout == "1\n"
+    _until(alive)
+    executions.close()  # type: ignore[attr-defined]
+    _until(lambda: not alive())
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "told"),
+    [
+        ("print(1)", SolutionError, "must be Program, not str"),
+        (Program("", files={"../x": ""}), SandboxError, "below /work"),
+    ],
+)
+def test_errors_arrive_from_the_cluster_as_they_are(
+    cluster: _Cluster, sandbox: Sandbox, program: Program, kind: type, told: str
+) -> None:
+    with pytest.raises(kind, match=told):
+        list(sandbox.map([program], executor=Ray()))
+
+
+def test_a_second_cluster_is_refused(cluster: _Cluster, sandbox: Sandbox) -> None:
+    with pytest.raises(RunError, match=f"uses the Ray cluster at {cluster.address}, not 10.0.0.1:6379"):
+        sandbox.map([], executor=Ray(address="10.0.0.1:6379"))
+
+
+def test_another_executor_is_refused(sandbox: Sandbox) -> None:
+    with pytest.raises(AigymError, match=r"executor='ray' must be None \(threads\) or aigym.Ray"):
+        sandbox.map([], executor="ray")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("before", "address", "told"),
+    [
+        # None in sys.modules is how Python itself marks a module that cannot be imported.
+        ("import sys; sys.modules['ray'] = None", None, "pip install 'aigym-kernel[ray]'"),
+        ("", "127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
+        ("", "nowhere", "no Ray cluster answers at nowhere"),
+        ("import os; os.environ['RAY_ADDRESS'] = '127.0.0.1:9'", None, "answers at 127.0.0.1:9"),
+    ],
+)
+def test_no_ray_is_one_clear_error(before: str, address: str | None, told: str) -> None:
+    code = (
+        f"{before}\nfrom aigym_kernel.executors import Ray\ntry:\n    Ray(address={address!r}).crew(print)\n"
+    )
+    code += "except Exception as error:\n    print(type(error).__name__, error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("RunError"), done.stderr
+    assert told in done.stdout
