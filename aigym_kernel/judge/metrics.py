@@ -46,7 +46,7 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
     except _Malformed as problem:
         raise TaskError(f"{task.folder / check.truth}: {problem}") from None
     try:
-        column = _column(submitted, check)
+        column = _column(submitted, check, most=2 * len(truth) + 1000)
         _same_ids(column, truth)
     except _Malformed as problem:
         return Verdict(value=0.0, feedback=f"{check.submission}: {problem}")
@@ -75,8 +75,9 @@ def measure(metric: str, predicted: Sequence[float | str], truth: Sequence[float
     return 1.0 - squares / spread if spread else float(squares == 0)
 
 
-def _column(data: bytes, check: MetricCheck) -> dict[str, float | str]:
-    """The target column by id: stripped text for accuracy, else finite numbers."""
+def _column(data: bytes, check: MetricCheck, most: int = 10**9) -> dict[str, float | str]:
+    """The target column by id: stripped text for accuracy, else finite numbers. Of more than ``most`` rows
+    none is kept: a disk holds more of them than the judge's memory."""
     try:
         reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         header = [name.strip() for name in next(reader, [])]
@@ -95,6 +96,8 @@ def _column(data: bytes, check: MetricCheck) -> dict[str, float | str]:
             name = row[key].strip()
             if name in column:
                 raise _Malformed(f"line {reader.line_num}: {check.id} {shown(name, 40)} is given twice")
+            if len(column) == most:
+                raise _Malformed(f"it has more than {most:,} rows")
             column[name] = _value(row[target].strip(), check.metric, reader.line_num)
     except UnicodeDecodeError:
         raise _Malformed("it is not UTF-8 text") from None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from aigym_kernel.judge import scripts
 from aigym_kernel.judge.comparison import difference
 from aigym_kernel.judge.values import shown
-from aigym_kernel.judge.verdict import SHOWN, Verdict, diff, hidden, printed, run, stopped
+from aigym_kernel.judge.verdict import SHOWN, Undecided, Verdict, diff, hidden, printed, run, stopped
 from aigym_kernel.sandboxes.protocol import Execution, Sandbox
 from aigym_kernel.tasks import ProgramCheck, Task
 
@@ -24,9 +24,9 @@ def check_program(task: Task, check: ProgramCheck, files: Mapping[str, bytes], s
         SandboxError: the sandbox broke.
         Undecided: the script failed, or its last line is no verdict.
     """
+    if check.script:
+        return _looked_over(task, check.script, files, sandbox)
     with sandbox.open(task.limits, files) as box:
-        if check.script:
-            return scripts.verdict(box, task, check.script, task.limits)
         execution = run(box, check.command, stdin=check.stdin)
         left = box.export() if check.files else {}
     problems = [_end(task, check, execution)]
@@ -43,6 +43,21 @@ def check_program(task: Task, check: ProgramCheck, files: Mapping[str, bytes], s
     if len(told) > SHOWN:
         lines.append(f"and {len(told) - SHOWN} more")
     return Verdict(value=right / len(problems), feedback="\n".join(lines))
+
+
+def _looked_over(task: Task, script: str, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:
+    """What the script says. One that is stopped over the solution's files and not over the task's own was
+    stopped by the solution: otherwise whoever kills the judge would not have failed."""
+    try:
+        with sandbox.open(task.limits, files) as box:
+            return scripts.verdict(box, task, script, task.limits)
+    except scripts.Stopped as stop:
+        try:
+            with sandbox.open(task.limits, task.files) as box:
+                scripts.verdict(box, task, script, task.limits)
+        except Undecided:
+            raise stop from None
+        return Verdict(value=0.0, feedback=f"{stop} (without the solution it ends well)")
 
 
 def _end(task: Task, check: ProgramCheck, execution: Execution) -> str:

@@ -3,12 +3,17 @@
 A script comes over stdin and so never lies among the files. It runs as ``python3 -I`` in /work, cannot
 import what lies there by accident, and first makes its own process unreadable for any that it starts
 (``PR_SET_DUMPABLE``), so that solution code run in a subprocess sees neither the script nor its verdict.
-A script that crashes or says nothing usable is never the solution's fault: Undecided.
+What it prints goes through descriptors that no process it starts inherits: these have /dev/null in place of
+its standard streams, unless the script gives them others.
+
+A script that crashes or says nothing usable is never the solution's fault: Undecided. One that was killed or
+stopped, or ran out of something, is `Stopped`: solution code that it ran may have done that.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from aigym_kernel import rendering
@@ -16,7 +21,22 @@ from aigym_kernel.judge.verdict import Undecided, Verdict, hidden, run, stopped
 from aigym_kernel.sandboxes.protocol import Box
 from aigym_kernel.tasks import Limits, Task
 
-_STARTED = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); exec(compile({!r}, {!r}, 'exec'))\n"
+_STARTED = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+sys.stdout, sys.stderr = [open(os.dup(fd), "w", 1, "utf-8", "backslashreplace") for fd in (1, 2)]
+null = os.open(os.devnull, os.O_RDWR)
+for fd in range(3): os.dup2(null, fd)
+exec(compile({!r}, {!r}, "exec"), {{"__name__": "__main__"}})
+"""
+# No room, no process, no memory, no descriptor left; too long a wait.
+_STARVED = re.compile(
+    r"OSError: \[Errno (11|12|23|24|28|122)\]|BlockingIOError|MemoryError|subprocess\.TimeoutExpired"
+)
+
+
+class Stopped(Undecided):
+    """The script did not end by itself, for a reason that may lie in what it looked at."""
 
 
 def last_line(box: Box, task: Task, script: str, limits: Limits) -> Any:
@@ -24,7 +44,8 @@ def last_line(box: Box, task: Task, script: str, limits: Limits) -> Any:
 
     Raises:
         SandboxError: the sandbox broke.
-        Undecided: the script failed, or its last line is no JSON.
+        Stopped: the script was killed or stopped, or ran out of something.
+        Undecided: it failed otherwise, or its last line is no JSON.
     """
     try:
         source = hidden(task, script).decode("utf-8")
@@ -33,7 +54,9 @@ def last_line(box: Box, task: Task, script: str, limits: Limits) -> Any:
     execution = run(box, ["python3", "-I", "-"], stdin=_STARTED.format(source, script))
     if told := stopped(execution, limits):
         last = execution.stderr.strip().splitlines()[-1:] or [""]
-        raise Undecided(f"{script} {told}; {rendering.short(last[0], 200)}".rstrip("; "))
+        outside = execution.status != "error" or _STARVED.match(last[0])
+        kind = Stopped if outside else Undecided
+        raise kind(f"{script} {told}; {rendering.short(last[0], 200)}".rstrip("; "))
     line = (execution.stdout.strip().splitlines() or [""])[-1]
     try:
         return json.loads(line)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WORK = "/work"
 PLACES = (WORK, "/tmp", "/dev/shm", "/dev/mqueue")  # all that a program can write to
 MAX_DEPTH = 64  # folders below /work; deeper ones are not exported
+MAX_PATH, MAX_NAMES = 4_000, 8 << 20  # bytes of one path, and of all that are exported
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -169,11 +170,13 @@ def read(path: str, most: int) -> bytes:
 
 def export(most: int) -> dict[str, bytes]:
     """Every regular file below /work. Together they hold at most ``most`` bytes, the size of the disk:
-    only sparse files can exceed that, and the ones that no longer fit are left out."""
+    only sparse files can exceed that, and the ones that no longer fit are left out. So are those with a path
+    that no program could open, and those whose names do not fit into a frame with the others."""
     found: dict[str, bytes] = {}
+    names = MAX_NAMES
 
     def walk(folder: int, prefix: str, depth: int) -> None:
-        nonlocal most
+        nonlocal most, names
         for name in sorted(os.listdir(folder)):
             kind = _kind(name, folder)
             if stat.S_ISDIR(kind) and depth < MAX_DEPTH:
@@ -183,6 +186,10 @@ def export(most: int) -> dict[str, bytes]:
                 finally:
                     os.close(inner)
             elif stat.S_ISREG(kind) and os.stat(name, dir_fd=folder, follow_symlinks=False).st_size <= most:
+                length = len(os.fsencode(prefix + name))
+                if length > MAX_PATH or length > names:
+                    continue
+                names -= length
                 with open(_content(name, folder), "rb") as file:
                     found[prefix + name] = file.read()
                 most -= len(found[prefix + name])
