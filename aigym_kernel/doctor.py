@@ -120,12 +120,13 @@ def _sandboxes() -> list[Finding]:
         )
     for name in settings.SANDBOXES:
         problem = sandboxes.check(name)
+        memory = sandboxes.open_sandbox(name).memory
         usual = name == chosen
         findings.append(
             Finding(
                 name=f"sandbox {name}",
                 works=problem is None,
-                found="ran a program" if problem is None else "does not run",
+                found=f"ran a program; memory limited by {memory}" if problem is None else "does not run",
                 bring=problem or "",
                 needed=usual,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +27,7 @@ from conftest import missing
 
 from aigym_kernel import settings
 from aigym_kernel.errors import SandboxError
-from aigym_kernel.sandboxes import LANGUAGES, Box, Execution, Limits, Sandbox, check, execute, open_sandbox
+from aigym_kernel.sandboxes import LANGUAGES, Execution, Limits, Sandbox, check, execute, open_sandbox
 
 DATA = Path(__file__).parent / "data"
 CASES: dict[str, dict[str, Any]] = {
@@ -62,6 +62,7 @@ class Outcome:
     execution: Execution
     fetched: Mapping[str, bytes] = field(default_factory=dict)
     next: Execution
+    closed: float  # when its box was, in seconds since 1970
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +124,11 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def outcomes(sandbox: Sandbox, host: Host) -> dict[str, Outcome]:
-    """Every case's outcome by name."""
+    """Every case's outcome by name. One that took too long beside the others is run again, alone."""
     with ThreadPoolExecutor(WORKERS) as workers:
-        found = workers.map(lambda case: _run(sandbox, case, host), CASES.values())
-        return dict(zip(CASES, found))
+        found = dict(zip(CASES, workers.map(lambda case: _run(sandbox, case, host), CASES.values())))
+    late = [name for name, outcome in found.items() if outcome.execution.wall_s > _longest(CASES[name])]
+    return found | {name: _run(sandbox, CASES[name], host) for name in late}
 
 
 def limits_of(case: Mapping[str, Any]) -> Limits:
@@ -139,6 +141,11 @@ def limits_of(case: Mapping[str, Any]) -> Limits:
     )
 
 
+def _longest(case: Mapping[str, Any]) -> float:
+    most: float = case["expect"].get("max_wall", limits_of(case).wall_s + 2.5)
+    return most
+
+
 def _run(sandbox: Sandbox, case: Mapping[str, Any], host: Host) -> Outcome:
     file, command = LANGUAGES[case["language"]]
     code, stdin = host.fill_in(case["code"]), case.get("stdin", "")
@@ -149,11 +156,8 @@ def _run(sandbox: Sandbox, case: Mapping[str, Any], host: Host) -> Outcome:
         for path in (host.fill_in(path) for path in case.get("fetch", ())):
             with contextlib.suppress(SandboxError):
                 fetched[path] = box.read(path)
-        return Outcome(execution=execution, fetched=fetched, next=_next(box))
-
-
-def _next(box: Box) -> Execution:
-    return box.run(["python3", "-c", NEXT])
+        after = box.run(["python3", "-c", NEXT])
+    return Outcome(execution=execution, fetched=fetched, next=after, closed=time.time())
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -169,7 +173,7 @@ def test_case(name: str, outcomes: Mapping[str, Outcome], host: Host) -> None:
             assert host.fill_in(words) in text, done
         for words in expect.get(f"{stream}_lacks", ()):
             assert host.fill_in(words) not in text, done
-    assert done.wall_s <= expect.get("max_wall", limits_of(case).wall_s + 2.5)
+    assert done.wall_s <= _longest(case)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -192,25 +196,20 @@ def test_no_process_outlives_its_sandbox(
 ) -> None:
     """The boxes are closed: nobody on this machine is in their process namespaces any more, except the
     runners of a pool."""
-    spaces = {re.search(r"pid:\[\d+\]", o.next.stdout)[0] for o in outcomes.values()}  # type: ignore[index]
-    if sandbox.name.startswith("pool"):
-        return
-    alive = {}
-    for process in psutil.process_iter(["cmdline"]):
-        with contextlib.suppress(OSError):
-            alive[str(Path(f"/proc/{process.pid}/ns/pid").readlink())] = process.info["cmdline"]
-    assert not spaces & alive.keys(), alive
+    closed = {outcome.next.stdout.split()[1]: outcome.closed for outcome in outcomes.values()}
+    if not sandbox.name.startswith("pool"):
+        for process in psutil.process_iter(["create_time"]):
+            with contextlib.suppress(OSError):
+                space = str(Path(f"/proc/{process.pid}/ns/pid").readlink())
+                # The kernel gives a namespace's number to another one once it is gone.
+                assert process.info["create_time"] > closed.get(space, 0), process
     assert execute("print(1 + 1)", sandbox=sandbox).stdout == "2\n"
 
 
+@pytest.mark.skipif(os.environ.get("CI") != "true", reason="others write to this machine's disk")
 def test_the_disk_of_the_host_does_not_fill(sandbox: Sandbox, host: Host) -> None:
-    """Others write to this disk too, so the best of three attempts counts."""
     noisy = [case for case in CASES.values() if case["category"] in ("disk", "output")]
-
-    def grown() -> int:
-        before = shutil.disk_usage("/").used
-        with ThreadPoolExecutor(WORKERS) as workers:
-            assert all(workers.map(lambda case: _run(sandbox, case, host), noisy))
-        return shutil.disk_usage("/").used - before
-
-    assert any(grown() < 20 << 20 for _ in range(3))
+    before = shutil.disk_usage("/").used
+    with ThreadPoolExecutor(WORKERS) as workers:
+        assert all(workers.map(lambda case: _run(sandbox, case, host), noisy))
+    assert shutil.disk_usage("/").used - before < 20 << 20

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -305,6 +307,71 @@ def test_empty_files_are_limited_too(python: Callable[..., Execution]) -> None:
     assert done.status == "signal" or int(done.stdout) < 100_000
 
 
+def test_files_are_counted(python: Callable[..., Execution], sandbox: Sandbox) -> None:
+    code = "n = 0\nwhile True:\n    open(f'/tmp/{n}', 'w').close(); n += 1"
+    with sandbox.open(Limits(wall_s=30, files=500)) as box:
+        done = box.run(["python3", "-c", code])
+    assert done.status in ("signal", "error")  # killed, or refused before that
+    assert done.detail.endswith("more than 500 files in /tmp")
+
+
+def test_open_files_are_limited(sandbox: Sandbox) -> None:
+    code = "held = []\ntry:\n    while True: held.append(open('/dev/null'))\n"
+    code += "except OSError: print(len(held))\nopen('/dev/null')"
+    for most in (32, 256):
+        with sandbox.open(Limits(open_files=most)) as box:
+            done = box.run(["python3", "-c", code])
+        assert (done.status, done.exit_code, done.stdout) == ("error", 1, f"{most - 3}\n")
+        assert done.detail == f"too many open files: {most} allowed"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (
+            "dd if=/dev/zero of=/tmp/a bs=1M count=8 && dd if=/dev/zero of=/tmp/b bs=1M",
+            "disk is full: 16 MiB",
+        ),
+        ("dd if=/dev/zero of=a bs=1M", "a file of more than 16 MiB"),
+        ("for n in {1..30}; do sleep 1 & done; sleep 0.1; exit 3", "processes and threads .*24"),
+    ],
+)
+def test_the_limit_that_a_failing_program_met_is_named(box: Box, code: str, told: str) -> None:
+    done = box.run(["bash", "-c", code])
+    assert done.status in ("error", "signal")
+    assert re.search(told, done.detail), done
+
+
+def test_memory_that_no_process_maps_is_limited(box: Box, sandbox: Sandbox) -> None:
+    """Filled sockets of many processes: 24 x 200 x 200 KB, were they not counted."""
+    if sandbox.memory != "cgroup":
+        pytest.skip("no memory control group here")
+    code = """
+import os, socket, time
+def fill():
+    for _ in range(100):
+        for end in socket.socketpair():
+            end.setblocking(False)
+            held.append(end)
+            try:
+                while True: end.send(bytes(65536))
+            except OSError: pass
+    time.sleep(60)
+held = []
+for _ in range(20):
+    if os.fork() == 0: fill()
+time.sleep(60)
+"""
+    done = box.run(["python3", "-c", code])
+    assert (done.status, done.exit_code) == ("memory_limit", None), done
+
+
+def test_peak_memory_of_a_fast_program_is_known(sandbox: Sandbox) -> None:
+    if sandbox.name != "bwrap" or sandbox.memory != "cgroup":
+        pytest.skip("a container's control group is the daemon's")
+    assert 40 < execute("x = b'x' * (40 << 20)", sandbox=sandbox).peak_memory_mb < 60
+
+
 # What cannot be reached
 
 
@@ -340,6 +407,33 @@ _LISTENER = (
     "import socket, time; s = socket.create_server(('0.0.0.0', 0)); "
     "print(s.getsockname()[1], flush=True); time.sleep(60)"
 )
+
+
+def test_a_network_on_request(sandbox: Sandbox) -> None:
+    """The host's own listener answers; its abstract Unix sockets do not."""
+    at = "172.17.0.1" if "docker" in sandbox.name else "127.0.0.1"
+    with (
+        psutil.Popen([sys.executable, "-c", _LISTENER], stdout=subprocess.PIPE, text=True) as listener,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        assert listener.stdout is not None
+        port = int(listener.stdout.readline())
+        name = f"aigym-test-{os.getpid()}"
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        code = f"""
+import os, socket
+socket.create_connection(("{at}", {port}), 5)
+print("reached", os.path.exists("/etc/resolv.conf"), dict(os.environ).get("HOME"))
+try:
+    socket.socket(socket.AF_UNIX).connect("\\0{name}")
+    print("abstract")
+except OSError as error:
+    print(error.errno)
+"""
+        done = execute(code, sandbox=sandbox, limits=Limits(network=True))
+        listener.kill()
+    assert done.stdout == "reached True /work\n97\n", done
 
 
 def test_nothing_of_the_host(
@@ -624,10 +718,10 @@ def _until(condition: Callable[[], object]) -> None:
 
 def test_forbidden_user_namespaces_are_a_clear_error() -> None:
     _require("bwrap")
-    from aigym_kernel.sandboxes.bwrap import _binary
+    from aigym_kernel.sandboxes.starter import find_binary
 
     # A bubblewrap inside of which user namespaces are forbidden, for real.
-    outer = [_binary(), "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--die-with-parent"]
+    outer = [find_binary(), "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--die-with-parent"]
     outer += ["--unshare-user", "--unshare-pid", "--disable-userns", "--cap-drop", "ALL"]
     code = "from aigym_kernel.sandboxes import check; print(check('bwrap'))"
     done = subprocess.run([*outer, sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -409,6 +409,8 @@ def test_folder_of_tasks_that_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
         *[("wall_s", v) for v in (float("inf"), float("nan"), 1e30, "3", -1, 0, None, True)],
         *[("cpu_s", v) for v in (float("inf"), 0, "3")],
         *[(name, v) for name in ("memory_mb", "pids", "disk_mb", "output_kb") for v in (0, 1.5, "1", 2**40)],
+        *[(name, v) for name in ("open_files", "files") for v in (0, 64.0, "64", 2**40)],
+        *[("network", v) for v in (1, "yes", None)],
     ],
 )
 def test_limits_are_checked(limit: str, value: Any) -> None:

@@ -21,6 +21,7 @@ from aigym_kernel.cli.output import answer, as_json
 @click.option("--pids", type=click.IntRange(min=1), help="Processes at a time.")
 @click.option("--disk-mb", type=click.IntRange(min=1), help="MiB that may be written.")
 @click.option("--output-kb", type=click.IntRange(min=1), help="KiB per output stream.")
+@click.option("--network", is_flag=True, default=None, help="May reach the network.")
 @click.option("--package", "packages", multiple=True, help="An installed Python package it may import.")
 @as_json
 def execute(file: Path, language: Any, sandbox: str | None, json_: bool, **limits: Any) -> None:

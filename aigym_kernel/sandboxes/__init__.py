@@ -66,7 +66,9 @@ def execute(
 ) -> Execution:
     """Run one program in a box of its own, beside ``files``, and throw the box away.
 
-    The code becomes ``main.py`` or ``main.sh`` in ``/work`` and is run by a fresh interpreter.
+    The code becomes ``main.py`` or ``main.sh`` in ``/work`` and is run by a fresh interpreter. If the
+    sandbox breaks, the program is run once more in a fresh box; if that breaks too, the status is
+    ``sandbox_error``.
 
     Raises:
         UnknownName: no such language or sandbox.

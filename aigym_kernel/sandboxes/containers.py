@@ -27,13 +27,15 @@ import docker
 from aigym_kernel.errors import SandboxError, SandboxFull
 from aigym_kernel.executors import Ray
 from aigym_kernel.sandboxes import inside
+from aigym_kernel.sandboxes.gpus import Gpus, check, device_requests
 from aigym_kernel.sandboxes.inside.run import ENVIRONMENT
-from aigym_kernel.sandboxes.inside.tree import MAX_INODES
 from aigym_kernel.sandboxes.mapping import Program, run_many
+from aigym_kernel.sandboxes.owners import Owner
 from aigym_kernel.sandboxes.protocol import Execution
 from aigym_kernel.sandboxes.remote import (
     Link,
     RunnerBox,
+    bytes_in_memory,
     cannot_open,
     hang_up,
     no_room,
@@ -45,16 +47,20 @@ from aigym_kernel.tasks import Limits
 
 IMAGE = "aigym-sandbox"
 LABEL = "aigym-sandbox"
+OWNER_LABEL = "aigym-sandbox.owner"
 PACKAGES = "/opt/packages"  # where the Dockerfile puts Python packages
 NOBODY = 65534
-OVERHEAD_MB = 32  # the runner's own memory
 BUILD = f"docker build -t {IMAGE} docker/"
 
 
 class DockerSandbox:
-    """A `Sandbox` of Docker containers."""
+    """A `Sandbox` of Docker containers, with GPUs where asked for (`gpus`)."""
 
     name = "docker"
+    memory = "cgroup"
+
+    def __init__(self, *, gpus: Gpus | None = None) -> None:
+        self._gpus = check(gpus)
 
     def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> RunnerBox:
         """See `Sandbox.open`."""
@@ -65,7 +71,7 @@ class DockerSandbox:
 
     def start(self, limits: Limits, level: str = "") -> Link:
         """A new runner, which is about to say hello to `box`. ``level``: see `Pool`."""
-        link = _start(limits, level)
+        link = _start(limits, level, self._gpus)
         if limits.packages and (problem := _without(link.image, limits.packages)):
             link.close()
             raise SandboxError(problem)
@@ -91,12 +97,15 @@ class _AttachedLink:
     """A container's attached standard streams. Docker cuts them into frames of its own: stream number,
     three zero bytes, length."""
 
+    group = None  # the daemon's business
+
     def __init__(self, client: docker.DockerClient, container: Any, stream: Any) -> None:
         self._client = client
         self._name: str = container.name
         self.image: str = container.attrs["Image"]
         self._stream = stream  # keeps the HTTP response, and so the socket, alive
         self._socket: socket.socket = getattr(stream, "_sock", stream)
+        self._since = int(time.time())
         self._ready = bytearray()
         self._printed = bytearray()
 
@@ -115,6 +124,13 @@ class _AttachedLink:
     def hang_up(self) -> None:
         hang_up(self._socket)
 
+    def ended_for_memory(self) -> bool:
+        filters = {"container": self._name, "event": "oom"}
+        until = int(time.time()) + 1  # without an end, events would be waited for
+        with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+            return any(self._client.events(since=self._since, until=until, filters=filters))
+        return False
+
     def close(self) -> str:
         self._socket.close()
         self._stream.close()
@@ -122,7 +138,7 @@ class _AttachedLink:
         return self._printed[-4000:].decode("utf-8", "replace")
 
 
-def _start(limits: Limits, level: str) -> _AttachedLink:
+def _start(limits: Limits, level: str, gpus: Gpus | None = None) -> _AttachedLink:
     name = f"aigym-{secrets.token_hex(8)}"
     try:
         client = _client(os.getpid())
@@ -130,7 +146,7 @@ def _start(limits: Limits, level: str) -> _AttachedLink:
         raise _refused(error) from None
     try:
         command = ["python3", *([] if level else ["-I", "-S"]), "-c", inside.BOOT]
-        options = {**_options(limits), **_resident(limits, level)}
+        options = {**_options(limits, gpus), **_resident(limits, level)}
         container = client.containers.create(IMAGE, command, name=name, **options)
         stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
         container.start()
@@ -138,6 +154,11 @@ def _start(limits: Limits, level: str) -> _AttachedLink:
         raise SandboxError(f"Docker has no image {IMAGE!r}. Build it: {BUILD}") from None
     except (docker.errors.DockerException, requests.RequestException) as error:
         _remove(client, name)  # it may be there, although the answer never came
+        if gpus and "device" in str(error):
+            raise SandboxError(
+                f"gpus={gpus!r}: Docker has no such GPUs ({error}). Install NVIDIA's driver and its "
+                "Container Toolkit and restart the daemon, or open the box without gpus"
+            ) from None
         raise _refused(error) from None
     link = _AttachedLink(client, container, stream)
     # Without user namespaces of their own, all containers share nobody's RLIMIT_NPROC.
@@ -166,16 +187,17 @@ def _remove(client: docker.DockerClient, name: str) -> None:
             time.sleep(pause)
 
 
-def _options(limits: Limits) -> dict[str, Any]:
+def _options(limits: Limits, gpus: Gpus | None) -> dict[str, Any]:
     """The container's confinement, in the Docker SDK's words."""
-    disk = f"exec,nosuid,nodev,size={limits.disk_mb}m,nr_inodes={2 * MAX_INODES}"
+    disk = f"exec,nosuid,nodev,size={limits.disk_mb}m,nr_inodes={2 * limits.files}"
     disk += f",uid={NOBODY},gid={NOBODY},mode=0755"
     return {
         "entrypoint": [],
         "hostname": "sandbox",
         "stdin_open": True,  # attached, not detached: the daemon closes it when this process is gone
         "auto_remove": True,
-        "network_mode": "none",
+        "network_mode": "bridge" if limits.network else "none",
+        "device_requests": device_requests(gpus) if gpus else None,
         "read_only": True,
         "cap_drop": ["ALL"],
         "nano_cpus": 10**9,
@@ -218,11 +240,10 @@ for name in sys.argv[1:]:
 def _resident(limits: Limits, level: str) -> dict[str, Any]:
     """What differs where a resident makes namespaces for the runner: it is root, with the capabilities for
     that and for giving them up. Neither the runner nor a program has any."""
-    # What is written to tmpfs counts as the container's memory.
-    memory = f"{limits.memory_mb + 2 * limits.disk_mb + (2 if level else 1) * OVERHEAD_MB}m"
+    memory = bytes_in_memory(limits, level)
     return {
         "user": "0:0" if level else f"{NOBODY}:{NOBODY}",
-        "labels": {LABEL: "pool" if level else "box"},
+        "labels": {LABEL: "pool" if level else "box", OWNER_LABEL: str(Owner.this())},
         "cap_add": ["SYS_ADMIN", "SETPCAP", "SETUID", "SETGID"] if level else [],
         "security_opt": ["no-new-privileges", *(["apparmor=unconfined"] if level else [])],
         "environment": ENVIRONMENT if level else {},

@@ -150,13 +150,18 @@ _room = _Room()
 
 
 def run(sandbox: Sandbox, program: Program, boxes: OpenBoxes | None = None) -> Execution:
-    """Run one program in a box of its own and throw the box away.
+    """Run one program in a box of its own and throw the box away. A sandbox that breaks is no fault of the
+    program: it is run once more, in a fresh box.
 
     Raises:
         SandboxError: no box can be opened here, or it does not hold the files.
         SandboxFull: the machine stayed full.
     """
-    return _room.run(sandbox, program, OpenBoxes() if boxes is None else boxes)
+    boxes = OpenBoxes() if boxes is None else boxes
+    execution = _room.run(sandbox, program, boxes)
+    if execution.status == "sandbox_error" and not boxes.closed.is_set():
+        execution = _room.run(sandbox, program, boxes)
+    return execution
 
 
 def _run_once(sandbox: Sandbox, program: Program, boxes: OpenBoxes) -> Execution:

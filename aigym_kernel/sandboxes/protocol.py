@@ -27,8 +27,10 @@ class Execution:
     of its own making, or for too many processes or files (``detail`` says so); ``timeout`` wall time;
     ``cpu_limit``, ``memory_limit``, ``output_limit`` as named; ``sandbox_error`` the sandbox broke, never
     the program's fault. ``exit_code`` is None unless the program ended by itself. ``wall_s`` and ``cpu_s``
-    are seconds, ``peak_memory_mb`` MiB over the whole process tree (looked at every 10 ms; 0 for a program
-    that was faster); output is decoded as UTF-8 with replacement and cut at the limit.
+    are seconds, ``peak_memory_mb`` MiB over the whole process tree (from its control group, which counts
+    what was written to the box's disks too; else looked at every 10 ms, and 0 for a program that was
+    faster); output is decoded as UTF-8 with replacement and cut at the limit. ``detail`` names the limit
+    that decided, or that a program met which then failed.
     """
 
     status: Status
@@ -95,6 +97,12 @@ class Sandbox(Protocol):
     @property
     def name(self) -> str:
         """``bwrap`` or ``docker``."""
+        ...
+
+    @property
+    def memory(self) -> str:
+        """What enforces ``memory_mb`` beside the looks at a run's processes, every 10 ms: ``cgroup`` on the
+        whole tree, ``address space`` on each process, or ``looks`` for nothing else."""
         ...
 
     def open(self, limits: Limits, files: Mapping[str, str | bytes] | None = None) -> Box:

@@ -20,14 +20,15 @@ from typing import Any, Protocol, Self
 
 from aigym_kernel.errors import SandboxError, SandboxFull
 from aigym_kernel.sandboxes import seccomp
+from aigym_kernel.sandboxes.cgroups import Group, Used
 from aigym_kernel.sandboxes.inside import frames
 from aigym_kernel.sandboxes.inside.files import parts
-from aigym_kernel.sandboxes.inside.tree import MAX_INODES
-from aigym_kernel.sandboxes.protocol import Execution
+from aigym_kernel.sandboxes.protocol import Execution, Status
 from aigym_kernel.tasks import Limits
 
 GRACE_S = 15.0  # beyond the wall limit: what a busy machine may need to end and answer a run
 SHM_MB = 4
+OVERHEAD_MB = 32  # the runner's own memory
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError)
 
 
@@ -44,6 +45,16 @@ class Link(Protocol):
 
     def hang_up(self) -> None:
         """Make a `send` or `receive` that waits in another thread fail. Never raises."""
+        ...
+
+    @property
+    def group(self) -> Group | None:
+        """The control group that the box's processes are in, where this side looks after it."""
+        ...
+
+    def ended_for_memory(self) -> bool:
+        """Whether the kernel killed for memory. Asked when an exchange broke: the runner itself may have
+        been the process to go, which is the program's doing."""
         ...
 
     def close(self) -> str:
@@ -112,6 +123,7 @@ class RunnerBox:
         self._link = link
         self._lock = threading.Lock()
         self._broken = ""
+        self._ended_for_memory = False
         self._closed = False
         self._put = False  # an answer to `put` is still to come
         self._end = end or (lambda _sound: link.close())
@@ -133,38 +145,43 @@ class RunnerBox:
             raise SandboxError(f"command={command!r}: give a list such as ['bash', '-c', 'ls']")
         most, asked = self.limits, limits or self.limits
         wall_s = min(most.wall_s, asked.wall_s)
+        output_kb = min(most.output_kb, asked.output_kb)
         tighter = {
             "wall_s": wall_s,
             "cpu_s": min((s for s in (most.cpu_s, asked.cpu_s) if s is not None), default=None),
-            "output_kb": min(most.output_kb, asked.output_kb),
+            "output_kb": output_kb,
         }
         started = time.monotonic()
         request = {"do": "run", "argv": list(command), "limits": tighter}
+        group = self._link.group
+        if group:
+            group.begin()
         try:
-            answer, (stdout, stderr) = self._ask(request, [_bytes(stdin)], wall_s + GRACE_S)
-            return Execution(
-                status=answer["status"],
-                exit_code=answer["exit_code"],
-                stdout=stdout.decode("utf-8", "replace"),
-                stderr=stderr.decode("utf-8", "replace"),
-                wall_s=answer["wall_s"],
-                cpu_s=answer["cpu_s"],
-                peak_memory_mb=answer["peak_kb"] / 1024,
-                detail=answer["detail"],
-            )
+            answer, outputs = self._ask(request, [_bytes(stdin)], wall_s + GRACE_S)
         except NotWritten:
             raise
         except SandboxError as error:
-            return Execution(
-                status="sandbox_error",
-                exit_code=None,
-                stdout="",
-                stderr="",
-                wall_s=time.monotonic() - started,
-                cpu_s=0.0,
-                peak_memory_mb=0.0,
-                detail=str(error),
-            )
+            if self._ended_for_memory:
+                return _cut_short("memory_limit", self._too_much_memory(), time.monotonic() - started)
+            return _cut_short("sandbox_error", str(error), time.monotonic() - started)
+        used = group.end() if group else Used(peak_kb=0, killed=0)
+        status, exit_code, detail = answer["status"], answer["exit_code"], answer["detail"]
+        if used.killed and status in ("ok", "error", "signal"):
+            status, exit_code, detail = "memory_limit", None, self._too_much_memory()
+        stdout, stderr = (_text(output, output_kb) for output in outputs)
+        return Execution(
+            status=status,
+            exit_code=exit_code,
+            stdout=stdout,
+            stderr=stderr,
+            wall_s=answer["wall_s"],
+            cpu_s=answer["cpu_s"],
+            peak_memory_mb=max(answer["peak_kb"], used.peak_kb) / 1024,
+            detail=detail,
+        )
+
+    def _too_much_memory(self) -> str:
+        return f"the kernel ended a process: {self.limits.memory_mb} MiB allowed"
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         """See `Box.write`. Links, pipes and folders that stand in a file's place are replaced."""
@@ -242,6 +259,7 @@ class RunnerBox:
             answer, found = frames.unpack(lambda size: self._link.receive(size, deadline), most)
         except BaseException as error:
             # Whatever cut the exchange, an interrupt too: the next answer would belong to this question.
+            self._ended_for_memory = isinstance(error, EOFError | OSError) and self._link.ended_for_memory()
             printed = self._finish(sound=False)
             self._broken = f"the sandbox broke: {type(error).__name__} {error} {printed}".rstrip()
             if isinstance(error, _BROKEN):
@@ -260,17 +278,43 @@ class RunnerBox:
         return self._end(sound)
 
 
-def settings(limits: Limits, level: str, *, nproc: int) -> dict[str, Any]:
+def settings(limits: Limits, level: str, *, nproc: int, memory: str = "cgroup") -> dict[str, Any]:
     """What a runner is started with. ``level`` is empty for a box that is used once. ``nproc``: how many
     processes beside the program's own RLIMIT_NPROC has to allow; 0 where the box shares its user with others
-    and the limit would count theirs."""
-    disk = f"size={limits.disk_mb}m,nr_inodes={2 * MAX_INODES},mode=0755"
+    and the limit would count theirs. ``memory``: see `Sandbox.memory`."""
+    disk = f"size={limits.disk_mb}m,nr_inodes={2 * limits.files},mode=0755"
     return {
         "level": level,
-        "limits": {**asdict(limits), "nproc": nproc},
-        "seccomp": seccomp.program(),
+        "limits": {**asdict(limits), "nproc": nproc, "memory": memory},
+        "seccomp": seccomp.program(network=limits.network),
         "disks": {"/work": disk, "/tmp": disk, "/dev/shm": f"size={SHM_MB}m,mode=1777"},
     }
+
+
+def bytes_in_memory(limits: Limits, level: str) -> int:
+    """What the kernel should let a box hold altogether: the program's memory, both disks, which are of
+    memory too, the runner, and what stays in a box of a pool. The looks at the program's processes hold it
+    to ``memory_mb`` alone."""
+    return (limits.memory_mb + 2 * limits.disk_mb + (2 if level else 1) * OVERHEAD_MB) << 20
+
+
+def _cut_short(status: Status, detail: str, wall_s: float) -> Execution:
+    return Execution(
+        status=status,
+        exit_code=None,
+        stdout="",
+        stderr="",
+        wall_s=wall_s,
+        cpu_s=0.0,
+        peak_memory_mb=0.0,
+        detail=detail,
+    )
+
+
+def _text(output: bytes, most_kb: int) -> str:
+    """As text, cut once more: a byte that is no UTF-8 becomes a sign of three."""
+    text = output.decode("utf-8", "replace").encode()[: most_kb << 10]
+    return text.decode("utf-8", "ignore")
 
 
 def _bytes(content: str | bytes) -> bytes:

@@ -21,7 +21,8 @@ _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data (little endian)
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
-_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+_UNIX = 1
+_FAMILIES = (_UNIX, 2, 10, 16)  # and AF_INET, AF_INET6, AF_NETLINK
 
 # AUDIT_ARCH, {call: number}; calls above 423 have one number everywhere.
 _COMMON = {
@@ -61,9 +62,13 @@ def _refuse(errno: int) -> bytes:
     return _op(_RETURN, _ERRNO | errno)
 
 
-@lru_cache(maxsize=1)
-def program() -> bytes:
-    """The filter for this machine as an array of ``struct sock_filter``; empty if it is unknown."""
+@lru_cache(maxsize=2)
+def program(*, network: bool = False) -> bytes:
+    """The filter for this machine as an array of ``struct sock_filter``; empty if it is unknown.
+
+    With ``network`` no Unix socket can be opened: a network shared with the host would share its abstract
+    ones (X11, D-Bus, containerd) too, which no mount namespace hides. Socket pairs are not affected.
+    """
     if platform.machine() not in _MACHINES:
         return b""
     architecture, numbers = _MACHINES[platform.machine()]
@@ -83,8 +88,9 @@ def program() -> bytes:
     code += [_op(_EQUAL, clone3, no=1), _refuse(_ENOSYS)]
     code += [_op(_EQUAL, clone, no=4), _op(_LOAD, _FIRST_ARGUMENT)]
     code += [_op(_ANY_BIT, _NEW_NAMESPACES, no=1), _refuse(_EPERM), _op(_RETURN, _ALLOW)]
-    code += [_op(_EQUAL, socket, no=len(_FAMILIES) + 2), _op(_LOAD, _FIRST_ARGUMENT)]
-    for at, family in enumerate(_FAMILIES):
-        code.append(_op(_EQUAL, family, yes=len(_FAMILIES) - at))
+    families = [family for family in _FAMILIES if not (network and family == _UNIX)]
+    code += [_op(_EQUAL, socket, no=len(families) + 2), _op(_LOAD, _FIRST_ARGUMENT)]
+    for at, family in enumerate(families):
+        code.append(_op(_EQUAL, family, yes=len(families) - at))
     code += [_refuse(_EAFNOSUPPORT), _op(_RETURN, _ALLOW)]
     return b"".join(code)

@@ -13,7 +13,7 @@ import select
 import signal
 import time
 
-from aigym_kernel.sandboxes.inside.files import WORK
+from aigym_kernel.sandboxes.inside.files import DISKS, WORK
 from aigym_kernel.sandboxes.inside.tree import Tree, oom_kills
 
 TYPE_CHECKING = False
@@ -55,14 +55,16 @@ def settle(pipes: Sequence[int], limits: Mapping[str, Any]) -> None:
 
 
 def _rlimits(limits: Mapping[str, Any]) -> dict[int, int]:
-    # Address space is no measure of memory in use (threads and allocators reserve plenty): this
-    # bounds what one process can grab between two looks, the looks do the counting.
+    most_open = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     rlimits = {
-        resource.RLIMIT_AS: (2 * limits["memory_mb"] + 1024) << 20,
         resource.RLIMIT_FSIZE: limits["disk_mb"] << 20,
-        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_NOFILE: min(limits["open_files"], most_open),
         resource.RLIMIT_CORE: 0,
     }
+    if limits["memory"] == "address space":
+        # No measure of memory in use (threads and allocators reserve plenty): this bounds what one
+        # process can grab between two looks, the looks do the counting.
+        rlimits[resource.RLIMIT_AS] = (2 * limits["memory_mb"] + 1024) << 20
     if limits["nproc"]:
         rlimits[resource.RLIMIT_NPROC] = limits["pids"] + limits["nproc"]
     return rlimits
@@ -97,12 +99,33 @@ def run(
             cause = _too_much(limits)
     stdout, stderr = (bytes(output[:most]) for output in outputs.values())
     status, code, detail = _verdict(tree.ended[child], cause, oom_kills() > kills, stderr, limits)
+    if status in ("error", "signal"):
+        detail = "; ".join(filter(None, (detail, _met(tree, detail, stderr))))
     used = {"wall_s": time.monotonic() - started, "cpu_s": tree.cpu_s, "peak_kb": tree.peak_kb}
     return {"status": status, "exit_code": code, "detail": detail, **used}, [stdout, stderr]
 
 
 def _too_much(limits: Mapping[str, Any]) -> tuple[str, str]:
     return "output_limit", f"more than {limits['output_kb']} KiB on one stream"
+
+
+def _met(tree: Tree, detail: str, stderr: bytes) -> str:
+    """Which limit a program met that ended as an error or by a signal. A limit that only refuses (a file,
+    a process, a descriptor more) leaves the ending to the program: this is what is known of why."""
+    limits, last = tree.limits, stderr[-2000:].lower()
+    if "SIGXFSZ" in detail or b"file too large" in last:
+        return f"a file of more than {limits['disk_mb']} MiB, as much as the disk holds"
+    for at in DISKS:
+        disk = os.statvfs(at)
+        if not disk.f_bavail:
+            return f"the disk is full: {limits['disk_mb']} MiB allowed in {at}"
+        if not disk.f_ffree and disk.f_files:
+            return f"more than {limits['files']} files in {at}"
+    if b"too many open files" in last:
+        return f"too many open files: {limits['open_files']} allowed"
+    if tree.most_tasks >= limits["pids"] and not detail:
+        return f"as many processes and threads as allowed: {limits['pids']}"
+    return ""
 
 
 def _watch(

@@ -11,14 +11,12 @@ import contextlib
 import os
 import signal
 
-from aigym_kernel.sandboxes.inside.files import WORK
+from aigym_kernel.sandboxes.inside.files import DISKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-MAX_INODES = 20_000  # files per tmpfs: empty ones cost kernel memory that no size limit sees
 
 
 class Tree:
@@ -29,6 +27,7 @@ class Tree:
         self.ended: dict[int, int] = {}  # wait status by pid
         self.cpu_s = 0.0  # of ended processes
         self.peak_kb = 0
+        self.most_tasks = 0  # processes and threads at a time
 
     def reap(self, *, block: bool = False) -> bool:
         """Take note of processes that ended; False when there are none left to wait for."""
@@ -56,6 +55,7 @@ class Tree:
             tasks += _field(status, b"Threads:")
             if self.limits["cpu_s"] is not None:
                 cpu_s += _cpu_s(_proc(pid, "stat"))
+        self.most_tasks = max(self.most_tasks, tasks)
         if memory_kb > self.peak_kb and len(pids) > 1:  # the sum counts shared pages again and again
             memory_kb = sum(map(_proportional_kb, pids))
         self.peak_kb = max(self.peak_kb, memory_kb)
@@ -65,10 +65,11 @@ class Tree:
             return "cpu_limit", f"{cpu_s:.2f} s of CPU time used, {self.limits['cpu_s']} allowed"
         if tasks > self.limits["pids"]:
             return "signal", f"killed: {tasks} processes and threads, {self.limits['pids']} allowed"
-        for folder in (WORK, "/tmp"):
+        for folder in DISKS:
             disk = os.statvfs(folder)
-            if disk.f_files - disk.f_ffree > MAX_INODES:
-                return "signal", f"killed: more than {MAX_INODES} files in {folder}"
+            # Empty ones too cost kernel memory, which no limit of a file system's size sees.
+            if disk.f_files - disk.f_ffree > self.limits["files"] + 1:
+                return "signal", f"killed: more than {self.limits['files']} files in {folder}"
         return None
 
     def kill(self) -> None:
