@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import aigym_kernel
-from aigym_kernel.errors import TaskError
+from aigym_kernel.errors import TaskError, UnknownName
 from aigym_kernel.formats import human_eval
 from aigym_kernel.judge import judge
 from aigym_kernel.judge.asserts import complete
 from aigym_kernel.sandboxes import Limits
-from aigym_kernel.tasks import Task
+from aigym_kernel.tasks import FunctionCheck, LlmCheck, Task, load_task
 from aigym_kernel.trajectories import Mark
 
-pytestmark = pytest.mark.usefixtures("sandbox")
+pytestmark = pytest.mark.usefixtures("sandbox", "store_dir")
 
 HUMAN_EVAL = Path(__file__).parent / "data" / "HumanEval_even.jsonl.gz"
 
@@ -490,3 +494,191 @@ def test_all_mistakes_of_a_file_come_in_one(tmp_path: Path) -> None:
     path = write(tmp_path / "many.jsonl", *[{"task_id": str(i)} for i in range(5)])
     with pytest.raises(TaskError, match=r"20 problems(.|\n)*and 12 more"):
         human_eval(path)
+
+
+COMMAND = [sys.executable, "-m", "aigym_kernel", "judge", "--format", "human-eval"]
+
+
+def command(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_all_canonical_solutions_pass() -> None:
+    done = command(HUMAN_EVAL, "--solutions", "canonical", "--workers", 2, "--json")
+    found = json.loads(done.stdout)
+    assert (found["passed"], found["total"], found["tasks"]) == (82, 82, 82)
+    assert (found["pass@1"], found["missing"], found["sandbox"]) == (1.0, [], "bwrap")
+    assert found["seconds_per_solution"] == pytest.approx(found["wall_s"] / 82, abs=1e-4)
+    last = found["results"][-1]
+    assert (last["task_id"], last["sample"], last["status"]) == ("HumanEval/162", 1, "passed")
+
+
+def test_all_empty_bodies_fail(tmp_path: Path) -> None:
+    tasks = human_eval(HUMAN_EVAL)
+    empty = write(
+        tmp_path / "empty.jsonl", *[{"task_id": t.title, "completion": "    pass\n"} for t in tasks]
+    )
+    found = json.loads(command(HUMAN_EVAL, "--solutions", empty, "--workers", 2, "--json", code=1).stdout)
+    assert (found["passed"], found["total"], found["unjudged"], found["pass@1"]) == (0, 82, 0, 0.0)
+    assert {r["status"] for r in found["results"]} == {"failed"}
+
+
+def test_several_solutions_per_task(tmp_path: Path) -> None:
+    problems = write(tmp_path / "two.jsonl", GOOD, GOOD | {"task_id": "Own/again"})
+    right, wrong = "    return 2 * x\n", "    return x\n"
+    pairs = [("Own/double", right), ("Own/double", wrong), ("Own/double", wrong), ("Own/double", WHOLE)]
+    pairs += [("Own/again", wrong), ("Own/again", right)]
+    samples = write(tmp_path / "s.jsonl", *[{"task_id": t, "completion": c} for t, c in pairs])
+    done = command(problems, "--solutions", samples, "--json", code=1)
+    found = json.loads(done.stdout)
+    assert (found["passed"], found["total"], found["repeated"]) == (3, 6, 1)
+    assert found["pass@1"] == pytest.approx(1 / 2)
+    assert found["pass@2"] == pytest.approx((1 - 1 / 6 + 1) / 2)
+    assert "pass@5" not in found
+    assert [r["sample"] for r in found["results"]] == [1, 2, 3, 4, 1, 2]
+    assert "1 solutions are the same as an earlier one" in done.stderr
+
+
+def test_a_task_without_a_solution_is_told(tmp_path: Path) -> None:
+    problems = write(tmp_path / "two.jsonl", GOOD, GOOD | {"task_id": "Own/again"})
+    samples = write(tmp_path / "s.jsonl", {"task_id": "Own/again", "completion": "return x * 2"})
+    done = command(problems, "--solutions", samples, code=1)
+    assert "1 of 1 solutions passed, pass@1 1.000" in done.stdout
+    assert "note: 1 of 2 tasks have no solution: Own/double" in done.stderr
+    complete_ = write(tmp_path / "c.jsonl", *[{"task_id": t, "completion": "return x * 2"}
+                                              for t in ("Own/again", "Own/double")])  # fmt: skip
+    command(problems, "--solutions", complete_)
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"task_id": "Own/duoble", "completion": ""}, "line 1 (Own/duoble): unknown task_id 'Own/duoble'. Did"),
+        ({"task_id": "Own/duoble", "completion": ""}, "Did you mean 'Own/double'?"),
+        ({"task_id": "Own/double", "solution": ""}, "line 1 (Own/double): the field 'completion' (the"),
+        ({"task_id": "Own/double", "completion": None}, "'completion' must be text (the solution's code)"),
+        ("{}}", "line 1, column 3: is not JSON"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_solutions(tmp_path: Path, record: Any, told: str) -> None:
+    problems = write(tmp_path / "one.jsonl", GOOD)
+    done = command(problems, "--solutions", write(tmp_path / "s.jsonl", record), code=2)
+    assert done.stderr.startswith(f"error: {tmp_path / 's.jsonl'}: ")
+    assert told in done.stderr
+
+
+def test_mistakes_in_the_command(tmp_path: Path) -> None:
+    problems = write(tmp_path / "one.jsonl", GOOD)
+    assert "--solutions canonical or a file" in command(problems, code=2).stderr
+    assert "cannot be read" in command(problems, "--solutions", "canoncal", code=2).stderr
+    assert "cannot be read" in command(tmp_path / "no.jsonl", "--solutions", "canonical", code=2).stderr
+    wrong = command(problems, "--solutions", "canonical", "--sandbox", "bwarp", code=2)
+    assert "unknown sandbox 'bwarp'. Did you mean 'bwrap'?" in wrong.stderr
+
+
+AIGYM = {
+    "task_id": "Sum of two (7)",
+    "category": "algorithms",
+    "grade": 7,
+    "prompt": "Write sum_of_two(a, b).",
+    "version": "1.2",
+    "rubric_version": 3,
+    "time_limit_sec": 2.5,
+    "memory_mb": 128,
+    "metric": "weighted_sum",
+    "rubric": [
+        {"description": "It adds", "weight": 0.6, "check": {"type": "function", "function": "sum_of_two"}},
+        {"description": "It says why", "weight": 0.4},
+    ],
+}
+
+
+def aigym_file(folder: Path, **changes: Any) -> Path:
+    (folder / "hidden").mkdir(exist_ok=True)
+    (folder / "hidden" / "cases.yaml").write_text("[{args: [1, 2], expected: 3}]")
+    data = {key: value for key, value in (AIGYM | changes).items() if value != "left out"}
+    (folder / "sum.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    return folder / "sum.yaml"
+
+
+def test_aigym_task(tmp_path: Path) -> None:
+    task = aigym_kernel.formats.aigym(aigym_file(tmp_path))
+    assert (task.id, task.title, task.rubric.pass_mark) == ("sum-of-two-7", "Sum of two (7)", 0.6)
+    assert (task.limits.wall_s, task.limits.memory_mb, task.answer) == (2.5, 128, "solution.py")
+    assert task.labels == {
+        "category": "algorithms", "grade": 7, "version": "1.2", "rubric_version": 3, "metric": "weighted_sum",
+    }  # fmt: skip
+    adds, says = task.rubric.criteria
+    assert (adds.name, adds.weight, adds.check.type) == ("It adds", 0.6, "function")
+    assert says.check == LlmCheck(type="llm", instructions="It says why")
+    assert load_task(tmp_path / "sum.yaml") == task
+    assert load_task(str(tmp_path / "sum.yaml")) == task
+    assert json.loads(json.dumps(task.to_dict()))["labels"]["rubric_version"] == 3
+
+
+def test_aigym_task_passes_from_its_mark_on(tmp_path: Path) -> None:
+    task = aigym_kernel.formats.aigym(aigym_file(tmp_path))
+    solution = "def sum_of_two(a, b):\n    return a + b\n"
+
+    def model(value: float) -> Any:
+        def answer(messages: Any) -> str:
+            word = re.search(r"VERDICT-\w+", messages[0]["content"])
+            assert word
+            return f'{word[0]} {{"value": {value}, "reason": "because"}}'
+
+        return answer
+
+    assert judge(task, solution, model=model(0.0)).passed, "0.6 is enough"
+    assert not judge(task, "def sum_of_two(a, b): return 4", model=model(1.0)).passed
+    unjudged = judge(task, solution)
+    assert (unjudged.total, [m.status for m in unjudged.marks]) == (None, ["passed", "unjudged"])
+
+
+def test_aigym_criteria_bound_by_an_argument(tmp_path: Path) -> None:
+    plain = aigym_file(tmp_path, rubric=[{"description": "It adds", "weight": 2}])
+    assert load_task(plain).answer == "answer.txt"
+    for check in ({"type": "function", "function": "f"}, FunctionCheck(type="function", function="f")):
+        task = aigym_kernel.formats.aigym(plain, checks={"It adds": check})
+        assert judge(task, "def f(a, b): return a + b").passed
+    with pytest.raises(UnknownName, match=r"unknown criterion 'It ads'\. Did you mean 'It adds'"):
+        load_task(plain, checks={"It ads": {"type": "function", "function": "f"}})
+    with pytest.raises(TaskError, match="'It adds' has a check of its own; leave it out"):
+        load_task(aigym_file(tmp_path), checks={"It adds": {"type": "function", "function": "f"}})
+    with pytest.raises(TaskError, match="checks= is for AIGYM's format"):
+        load_task("two-sum", checks={"fast": {"type": "function", "function": "f"}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"promt": "x"}, "promt: no such key; Did you mean 'prompt'?"),
+        ({"prompt": "left out"}, "prompt: is missing"),
+        ({"task_id": "??"}, "task_id: '??'"),
+        ({"time_limit_sec": "5 s"}, "time_limit_sec: '5 s': it should be a valid number"),
+        ({"time_limit_sec": -1}, "time_limit_sec: -1: it should be greater than 0"),
+        ({"memory_mb": 0}, "memory_mb: 0: it should be greater than or equal to 1"),
+        ({"version": [1]}, "version"),
+        ({"rubric": []}, "rubric: []: "),
+        ({"rubric": "good"}, "rubric: 'good'"),
+        ({"rubric": [{"description": "a", "weight": "much"}]}, "rubric[0].weight: 'much'"),
+        ({"rubric": [{"description": "a", "weight": -1}]}, "rubric[0].weight: -1"),
+        ({"rubric": [{"description": "a", "weight": 0}]}, "rubric: the weights sum to zero"),
+        ({"rubric": [{"description": "a", "wieght": 1}]}, "rubric[0].wieght: no such key; Did you mean"),
+        ({"rubric": [{"weight": 1}]}, "rubric[0].description: is missing"),
+        ({"rubric": [{"description": "a"}] * 2}, "rubric[1].description: 'a' is used twice"),
+        ({"rubric": [{"description": "a", "check": {"type": "functoin"}}]}, "Did you mean 'function'"),
+        ({"rubric": [{"description": "a", "check": {"type": "program", "script": "hidden/no"}}]},
+         "rubric[0].check.script: there is no file 'hidden/no'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_an_aigym_task(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    source = aigym_file(tmp_path, **changes)
+    with pytest.raises(TaskError) as caught:
+        load_task(source)
+    assert str(caught.value).startswith(f"{source}: ")
+    assert told in str(caught.value)

@@ -23,7 +23,7 @@ from typing import Any
 from aigym_kernel.judge import candidate, inside
 from aigym_kernel.judge.functions import not_loaded
 from aigym_kernel.judge.values import builtin_name, line_of
-from aigym_kernel.judge.verdict import Undecided, Verdict, run, stopped
+from aigym_kernel.judge.verdict import Undecided, Verdict, roomy, run, stopped
 from aigym_kernel.sandboxes.protocol import Execution, Sandbox
 from aigym_kernel.tasks import AssertsCheck, Task
 
@@ -70,7 +70,7 @@ def check_asserts(task: Task, check: AssertsCheck, files: Mapping[str, bytes], s
         "prelude": definitions(prelude),
         "tests": _text(task, check.tests),
     }
-    with sandbox.open(task.limits, files) as box:
+    with sandbox.open(roomy(task.limits, files), files) as box:
         execution = run(box, ["python3", "-I", "-c", _START], stdin=_modules() + marshal.dumps(job, 2))
     return _verdict(task, files, execution)
 

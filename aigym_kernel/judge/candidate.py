@@ -202,9 +202,9 @@ class Solution:
 
     def told(self) -> dict[str, Any]:
         """Of the last answer, which may hold anything, what says where an exception was raised."""
-        told = {key: self.reply.get(key) for key in ("error", "message", "file", "line")}
-        names = self.reply.get("names")
-        return {**told, "names": names if isinstance(names, list) else []}
+        empty: dict[str, Any] = {"error": "", "message": "", "file": "", "line": 0, "names": []}
+        given = {key: self.reply.get(key) for key in empty}
+        return {key: value if type(value) is type(empty[key]) else empty[key] for key, value in given.items()}
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         self.calls += 1

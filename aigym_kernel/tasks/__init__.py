@@ -1,6 +1,6 @@
 """Tasks: ``tasks/<id>/task.yaml`` and the files beside it, read into frozen data.
 
-    load_task("two-sum")       -> Task        by id, or by the path of a task's folder
+    load_task("two-sum")       -> Task        by id, or by the path of a task's folder or file
     task_ids()                 -> every id in `settings.tasks_dir()`
     tasks_table()              -> a pandas.DataFrame, one row per task
 
@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, cast
 
 from aigym_kernel import documents, rendering, settings
 from aigym_kernel.errors import AigymError, TaskError, UnknownName
+from aigym_kernel.tasks import aigym
 from aigym_kernel.tasks.checks import (
+    TYPES,
     AssertsCheck,
-    Check,
     FunctionCase,
     FunctionCheck,
     HumanCheck,
@@ -71,11 +73,13 @@ __all__ = [
 _DEPTH, _INT_BITS = 64, 10_000
 
 
-def load_task(id_or_path: str | Path) -> Task:
-    """The task of that id in `settings.tasks_dir()`, or the one at that path (a folder or its task.yaml).
+def load_task(id_or_path: str | Path, *, checks: Mapping[str, Any] | None = None) -> Task:
+    """The task of that id in `settings.tasks_dir()`, or the one at that path: a folder, its task.yaml, or a
+    file in AIGYM's format (`tasks.aigym`), for which ``checks`` may say what decides a criterion: a Check, or
+    its keys, by the criterion's description.
 
     Raises:
-        UnknownName: no task has that id.
+        UnknownName: no task has that id, or no criterion that description.
         TaskError: its YAML or one of its files is wrong, the path holds no task.yaml, or there is no
             folder of tasks.
     """
@@ -89,10 +93,12 @@ def load_task(id_or_path: str | Path) -> Task:
                 raise UnknownName("task", rendering.short(id_or_path, 80), task_ids(), hint)
         else:
             path = Path(id_or_path).expanduser().resolve()
-            folder = path.parent if path.name == "task.yaml" else path
-            if not (folder / "task.yaml").exists():
+            folder = path.parent if path.is_file() else path
+            if not path.is_file() and not (folder / "task.yaml").exists():
                 raise TaskError(f"{folder}: there is no task.yaml in it")
-        return _read_task(folder)
+            if path.is_file():
+                return _read_task(path, checks)
+        return _read_task(folder / "task.yaml", checks)
     except (OSError, RuntimeError, ValueError) as e:  # ~somebody who is not there, or a NUL
         if isinstance(e, AigymError):
             raise
@@ -149,32 +155,47 @@ def tasks_table() -> pandas.DataFrame:
 
 
 _SCHEMA = documents.Schema(
-    tags={get_args(get_type_hints(check)["type"])[0]: check for check in get_args(Check)},
+    tags=TYPES,
     keyed={"limits": Limits, "rubric": Rubric, "criteria": Criterion},
     computed={Task: ("folder", "files", "hidden", "reference", "cases")},
 )
 
 
-def _read_task(folder: Path) -> Task:
-    source = folder / "task.yaml"
-    data = documents.read(source)
+def _read_task(source: Path, checks: Mapping[str, Any] | None) -> Task:
+    data, folder = documents.read(source), source.parent
     if not isinstance(data, dict):
         raise TaskError(f"{source}: expected keys such as id, title and prompt, got {documents.shown(data)}")
-    keys = _SCHEMA.keys(Task)
-    computed = _SCHEMA.computed[Task]
-    strange = [documents.unknown_key("", k, keys) for k in data if k in computed]
-    given = {str(k): v for k, v in data.items() if k not in computed}
-    folders = {
+    beside = {
         "folder": folder,
         "files": _read_folder(folder / "files"),
         "hidden": _read_folder(folder / "hidden"),
     }
-    task = cast(Task, _SCHEMA.validate(Task, given | folders, source, strange))
-    if problems := contradictions(task):
+    if aigym.is_aigym(data):
+        task = aigym.translated(data, source, beside, checks)
+        problems = [aigym.in_its_keys(problem) for problem in contradictions(task)]
+    else:
+        task = _validated(data, source, beside, checks)
+        problems = contradictions(task)
+        if task.id != folder.name:
+            told = f"id: {task.id!r} differs from its folder's name; use {folder.name!r}"
+            problems = [told, *problems]
+    if problems:
         raise TaskError(documents.message(source, problems))
-    checks: list[Any] = [c.check for c in task.rubric.criteria]
-    cases = {check.cases: _read_cases(check, folder) for check in checks if hasattr(check, "case")}
+    with_cases: list[Any] = [c.check for c in task.rubric.criteria if hasattr(c.check, "case")]
+    cases = {check.cases: _read_cases(check, folder) for check in with_cases}
     return dataclasses.replace(task, cases=cases, reference=_read_reference(task))
+
+
+def _validated(
+    data: dict[Any, Any], source: Path, beside: dict[str, Any], checks: Mapping[str, Any] | None
+) -> Task:
+    if checks:
+        raise TaskError(f"{source}: its criteria name their checks themselves; checks= is for AIGYM's format")
+    keys = _SCHEMA.keys(Task)
+    computed = _SCHEMA.computed[Task]
+    strange = [documents.unknown_key("", k, keys) for k in data if k in computed]
+    given = {str(k): v for k, v in data.items() if k not in computed}
+    return cast(Task, _SCHEMA.validate(Task, given | beside, source, strange))
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 from pydantic import Field, StrictBool, StrictInt
 
@@ -235,3 +235,5 @@ Check = (
     | LlmCheck
     | HumanCheck
 )
+TYPES = {get_args(get_type_hints(check)["type"])[0]: check for check in get_args(Check)}
+"""Every check by the ``type`` that names it."""

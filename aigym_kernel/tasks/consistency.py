@@ -17,8 +17,6 @@ __all__ = ["contradictions", "names_file"]
 def contradictions(task: Task) -> list[str]:
     """What a schema cannot say: keys that contradict each other or the files."""
     problems = []
-    if task.id != task.folder.name:
-        problems.append(f"id: {task.id!r} differs from its folder's name; use {task.folder.name!r}")
     if task.tools and "submit" not in task.tools:
         problems.append("tools: without 'submit' nobody can hand in a solution; add it")
     if not task.tools and task.max_steps != 1:

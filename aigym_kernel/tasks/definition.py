@@ -19,6 +19,7 @@ from aigym_kernel.tasks.checks import Check, FunctionCase, OutputCase
 from aigym_kernel.tasks.fields import FORBID, Count, Text
 from aigym_kernel.tasks.limits import Limits
 
+Label = Annotated[str | int | float, Field(union_mode="left_to_right")]
 Kind = Literal["code", "data", "shell", "interactive"]
 ToolName = Literal["bash", "read", "write", "submit"]
 
@@ -52,7 +53,8 @@ class Task:
 
     ``answer``: the file that a single text answer is written to. ``tools``: empty where one answer
     ends the task. ``files``: what the solver finds in /work. ``reference``: the texts that, played
-    in order as actions, score 1.0. ``hidden`` and ``cases`` are for the judge alone.
+    in order as actions, score 1.0. ``hidden`` and ``cases`` are for the judge alone. ``labels``: what its
+    source says of it beyond that, such as category and version.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -66,6 +68,7 @@ class Task:
     tools: tuple[ToolName, ...] = ()
     max_steps: Count = 1
     limits: Limits = field(default_factory=Limits)
+    labels: Mapping[str, Label] = field(default_factory=dict)
     folder: Path = field(repr=False)
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     hidden: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -89,6 +92,7 @@ class Task:
             "tools": list(self.tools),
             "max_steps": self.max_steps,
             "limits": dataclasses.asdict(self.limits),
+            "labels": dict(self.labels),
             "files": sorted(self.files),
             "criteria": [
                 {"name": c.name, "check": c.check.type, "weight": c.weight, "required": c.required}
