@@ -558,7 +558,7 @@ def test_a_task_without_a_solution_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "told"),
     [
-        ({"task_id": "Own/duoble", "completion": ""}, "line 1 (Own/duoble): unknown task_id 'Own/duoble'. Did"),
+        ({"task_id": "Own/duoble", "completion": ""}, "line 1 (Own/duoble): unknown task_id 'Own/duoble'"),
         ({"task_id": "Own/duoble", "completion": ""}, "Did you mean 'Own/double'?"),
         ({"task_id": "Own/double", "solution": ""}, "line 1 (Own/double): the field 'completion' (the"),
         ({"task_id": "Own/double", "completion": None}, "'completion' must be text (the solution's code)"),
