@@ -135,6 +135,8 @@ def _files(task: Task, solution: Any) -> dict[str, bytes]:
         if not isinstance(content, str | bytes):
             raise SolutionError(f"{name}: its content must be str or bytes, not {type(content).__name__}")
         files[name] = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    # Byte code that was handed in would run in place of the source beside it, which is what others see.
+    files = {name: content for name, content in files.items() if "__pycache__" not in name.split("/")}
     for name in files:
         if folder := next((str(p) for p in PurePosixPath(name).parents if str(p) in files), None):
             raise SolutionError(f"{folder!r} cannot be a file and the folder of {name!r} too")

@@ -17,6 +17,7 @@ from aigym_kernel.judge.metrics import check_metric
 from aigym_kernel.judge.outputs import check_output
 from aigym_kernel.judge.programs import check_program
 from aigym_kernel.judge.sources import check_static
+from aigym_kernel.judge.testing import check_unit_tests
 from aigym_kernel.judge.texts import check_text
 from aigym_kernel.judge.verdict import Undecided, Verdict
 from aigym_kernel.sandboxes.protocol import Sandbox
@@ -32,6 +33,7 @@ from aigym_kernel.tasks import (
     StaticCheck,
     Task,
     TextCheck,
+    UnitTestsCheck,
 )
 from aigym_kernel.trajectories import Mark
 
@@ -55,6 +57,7 @@ CHECKS: Mapping[type, Callable[[Task, Any, Mapping[str, bytes], Sandbox], Verdic
     HumanCheck: check_human,
     StaticCheck: check_static,
     TextCheck: check_text,
+    UnitTestsCheck: check_unit_tests,
 }
 FEEDBACK_LENGTH = 4000
 

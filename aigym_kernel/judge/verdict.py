@@ -121,12 +121,12 @@ def stopped(execution: Execution, limits: Limits) -> str:
     }.get(execution.status, f"ended with exit code {execution.exit_code}")
 
 
-def share(problems: Sequence[str], cases: int, not_run: int = 0) -> Verdict:
+def share(problems: Sequence[str], cases: int, not_run: int = 0, what: str = "case") -> Verdict:
     """The share of ``cases`` that are right, with the first few problems written out."""
     right = cases - len(problems) - not_run
-    lines = [f"{right} of {cases} {'case' if cases == 1 else 'cases'} right", *problems[:SHOWN]]
+    lines = [f"{right} of {cases} {what}{'' if cases == 1 else 's'} right", *problems[:SHOWN]]
     if len(problems) > SHOWN:
         lines.append(f"and {len(problems) - SHOWN} more")
     if not_run:
-        lines.append(f"{not_run} further {'case was' if not_run == 1 else 'cases were'} not run")
+        lines.append(f"{not_run} further {what}{' was' if not_run == 1 else 's were'} not run")
     return Verdict(value=right / cases, feedback="\n".join(lines))

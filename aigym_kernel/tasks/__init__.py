@@ -39,6 +39,7 @@ from aigym_kernel.tasks.checks import (
     ProgramCheck,
     StaticCheck,
     TextCheck,
+    UnitTestsCheck,
 )
 from aigym_kernel.tasks.consistency import contradictions, names_file
 from aigym_kernel.tasks.definition import Criterion, Rubric, Task
@@ -63,6 +64,7 @@ __all__ = [
     "StaticCheck",
     "Task",
     "TextCheck",
+    "UnitTestsCheck",
     "load_task",
     "names_file",
     "task_ids",

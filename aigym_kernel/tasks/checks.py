@@ -155,6 +155,22 @@ class ProgramCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnitTestsCheck:
+    """Run hidden unittest or pytest files (the subset of pytest in `judge.testing.subset`) against the
+    solution, which they import by its file's name. All files of ``tests`` can import each other; those
+    named test_*.py or *_test.py hold the tests. The value is the share that passes.
+
+    Where ``visible``, feedback says how a test failed, else only which one and whether the solution raised.
+    """
+
+    type: Literal["unit_tests"]
+    tests: Annotated[tuple[HiddenFile, ...], Field(min_length=1)] = ("hidden/test_solution.py",)
+    visible: StrictBool = False
+
+    __pydantic_config__ = FORBID
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextCheck:
     """Compare the text of ``file`` (the answer file where none is named) with what is ``expected``, one or
     several texts or numbers, or with the text of the hidden file ``reference``. The best match counts.
@@ -228,10 +244,11 @@ Check = (
     FunctionCheck
     | AssertsCheck
     | OutputCheck
-    | MetricCheck
+    | UnitTestsCheck
     | ProgramCheck
-    | TextCheck
+    | MetricCheck
     | StaticCheck
+    | TextCheck
     | LlmCheck
     | HumanCheck
 )
