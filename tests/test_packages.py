@@ -71,7 +71,7 @@ for path in (numpy.__file__, at + '/new.py', at + '/../new.py'):
 
 
 def test_an_unknown_package_is_a_clear_error(sandbox: Sandbox) -> None:
-    with pytest.raises(SandboxError, match=r"'?no-such-package'?.*(pip install|docker build)"):
+    with pytest.raises(SandboxError, match=r"'?no-such-package'?.*(pip install|sandbox build)"):
         sandbox.open(Limits(packages=("no-such-package",)))
 
 

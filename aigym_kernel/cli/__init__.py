@@ -1,7 +1,7 @@
 """The command ``aigym``: the library's functions for scripts and continuous integration.
 
     aigym doctor | tasks [ID] | judge TASK FILE | exec FILE | train ENV | runs | sql QUERY
-    aigym index rebuild | run NOTEBOOK -p name value
+    aigym index rebuild | run NOTEBOOK -p name value | sandbox build | sandbox list | sandbox prune
 
 Every command takes ``--json``: one JSON document on standard output, everything else on standard error.
 Exit code 0: success; 1: the thing asked for failed (a solution that does not pass); 2: a user's mistake.
@@ -17,6 +17,7 @@ import click
 from aigym_kernel.cli.activities import run, train
 from aigym_kernel.cli.boxes import execute
 from aigym_kernel.cli.output import answer, as_json
+from aigym_kernel.cli.sandboxes import sandbox
 from aigym_kernel.cli.store import index, runs, sql_
 from aigym_kernel.cli.tasks import judge, tasks
 from aigym_kernel.errors import AigymError
@@ -50,5 +51,5 @@ def doctor(json_: bool) -> None:
     sys.exit(0 if found.healthy else 1)
 
 
-for _command in (tasks, judge, execute, train, runs, sql_, index, run):
+for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, run):
     main.add_command(_command)

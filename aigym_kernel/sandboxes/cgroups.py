@@ -209,26 +209,23 @@ def _hierarchies() -> Iterator[tuple[int, Path, Path]]:
                     yield version, Path(mount[4]), Path(mount[4], below)
 
 
-def abandoned() -> list[Path]:
-    """Groups whose owner is gone, wherever on this machine they lie."""
+def groups() -> list[tuple[Path, Owner]]:
+    """All boxes' groups, wherever on this machine they lie."""
     return [
-        Path(folder, name)
+        (Path(folder, name), Owner(pid=int(found[1]), start=int(found[2])))
         for _, root, _ in _hierarchies()
         for folder, names, _ in os.walk(root)
         for name in names
-        if (found := _NAME.fullmatch(name)) and Owner(pid=int(found[1]), start=int(found[2])).gone
+        if (found := _NAME.fullmatch(name))
     ]
 
 
-def clean() -> list[Path]:
-    """Remove the groups of owners that were killed; the ones removed. The kernel keeps a group in which a
-    process is."""
-    removed = []
-    for folder in abandoned():
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-            removed.append(folder)
-    return removed
+def clean() -> None:
+    """Remove the groups of owners that were killed. The kernel keeps a group in which a process is."""
+    for folder, owner in groups():
+        if owner.gone:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 #: Waits for the end of its input, which is this process' end, and removes its groups: boxes end with it.

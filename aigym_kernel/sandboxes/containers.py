@@ -1,7 +1,7 @@
 """Boxes made by Docker: one container each, with the same runner (`inside`) as process 1.
 
 `DockerSandbox().open(limits)` needs a daemon and the image ``aigym-sandbox``, of which it uses python3 and
-bash (``docker build -t aigym-sandbox docker/``). The container has no network, a read-only root, no
+bash (``aigym sandbox build``). The container has no network, a read-only root, no
 capabilities and one CPU, and is removed when the box is closed or when this process ends. Python packages
 in the image's ``/opt/packages`` are hidden from a box whose ``Limits.packages`` asks for none. Not here:
 building images.
@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -50,7 +51,7 @@ LABEL = "aigym-sandbox"
 OWNER_LABEL = "aigym-sandbox.owner"
 PACKAGES = "/opt/packages"  # where the Dockerfile puts Python packages
 NOBODY = 65534
-BUILD = f"docker build -t {IMAGE} docker/"
+BUILD = "aigym sandbox build"
 
 
 class DockerSandbox:
@@ -140,10 +141,7 @@ class _AttachedLink:
 
 def _start(limits: Limits, level: str, gpus: Gpus | None = None) -> _AttachedLink:
     name = f"aigym-{secrets.token_hex(8)}"
-    try:
-        client = _client(os.getpid())
-    except docker.errors.DockerException as error:
-        raise _refused(error) from None
+    client = connect()
     try:
         command = ["python3", *([] if level else ["-I", "-S"]), "-c", inside.BOOT]
         options = {**_options(limits, gpus), **_resident(limits, level)}
@@ -253,10 +251,33 @@ def _resident(limits: Limits, level: str) -> dict[str, Any]:
     }
 
 
+def connect() -> docker.DockerClient:
+    """This process's client of the daemon.
+
+    Raises:
+        SandboxError: no daemon answers.
+    """
+    try:
+        return _client(os.getpid())
+    except docker.errors.DockerException as error:
+        raise _refused(error) from None
+
+
 @lru_cache(maxsize=1)
 def _client(_process: int) -> docker.DockerClient:
     """One client per process: a forked child must not share its parent's open connections."""
-    return docker.from_env(timeout=60)
+    client = docker.from_env(timeout=60)
+    threading.Thread(target=_clean, args=(client,), daemon=True).start()
+    return client
+
+
+def _clean(client: docker.DockerClient) -> None:
+    """Remove containers that a killed process made and did not start: those do not end by themselves."""
+    with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+        for each in client.api.containers(all=True, filters={"label": OWNER_LABEL, "status": "created"}):
+            owner = Owner.parse(each["Labels"][OWNER_LABEL])
+            if owner and owner.gone:
+                client.api.remove_container(each["Id"], force=True, v=True)
 
 
 def _refused(error: Exception) -> SandboxError:
