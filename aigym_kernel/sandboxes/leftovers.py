@@ -138,8 +138,9 @@ def build(told: Callable[[str], None], base: str | None = None) -> str:
     except _FAILURES as error:
         failed = str(error)
     if failed or not identity:
+        on = f" on {base!r}" if base else ""
         raise SandboxError(
-            f"the image {IMAGE!r} did not build{f' on {base!r}' if base else ''}: {failed.strip() or 'the daemon named no image'}. Without a "
+            f"the image {IMAGE!r} did not build{on}: {failed.strip() or 'the daemon named no image'}. Without a "
             "registry, or for another system, name a Debian with python3 that Docker has: "
             "aigym sandbox build --base IMAGE"
         )
