@@ -12,9 +12,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from aigym_kernel.errors import TaskError
-from aigym_kernel.judge.outputs import PROGRAMS, ended
+from aigym_kernel.judge import answers
+from aigym_kernel.judge.outputs import ended
 from aigym_kernel.judge.values import shown
-from aigym_kernel.judge.verdict import Verdict, hidden, run
+from aigym_kernel.judge.verdict import Verdict, hidden
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import MetricCheck, Task
 
@@ -32,10 +33,11 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
     """
     submitted = files.get(check.submission)
     if not task.tools and task.answer != check.submission:
-        if task.answer not in files:
-            return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
-        with sandbox.open(task.limits, files) as box:
-            execution = run(box, [PROGRAMS[task.language], task.answer])
+        program = answers.build(task, files, sandbox)
+        if isinstance(program, Verdict):
+            return program
+        with sandbox.open(task.limits, program) as box:
+            execution = answers.run(box, task)
             if told := ended(execution, task.limits, task.answer, files[task.answer]):
                 return Verdict(value=0.0, feedback=f"{task.answer}: {told}")
             submitted = box.export().get(check.submission)

@@ -13,7 +13,7 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping
 
-from aigym_kernel.judge import scripts
+from aigym_kernel.judge import answers, scripts
 from aigym_kernel.judge.comparison import difference
 from aigym_kernel.judge.values import builtin_name, shown
 from aigym_kernel.judge.verdict import (
@@ -22,7 +22,6 @@ from aigym_kernel.judge.verdict import (
     printed,
     ran_out,
     refill,
-    run,
     share,
     stopped,
     visible_first,
@@ -30,7 +29,6 @@ from aigym_kernel.judge.verdict import (
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.tasks import Limits, OutputCase, OutputCheck, Task
 
-PROGRAMS = {"python": "python3", "bash": "bash"}
 _LINE = re.compile(r'File "(?:/work/)?(?P<file>[^"]+)", line (?P<line>\d{1,7})')
 _ERROR = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
 _Compared = Callable[[OutputCase, str], Verdict]
@@ -43,8 +41,9 @@ def check_output(task: Task, check: OutputCheck, files: Mapping[str, bytes], san
         SandboxError: the sandbox broke.
         Undecided: the checker failed.
     """
-    if task.answer not in files:
-        return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
+    program = answers.build(task, files, sandbox)
+    if isinstance(program, Verdict):
+        return program
     cases = [case for case in task.cases[check.cases] if isinstance(case, OutputCase)]
     problems: dict[int, str] = {}
     values: dict[int, float] = {}
@@ -55,8 +54,8 @@ def check_output(task: Task, check: OutputCheck, files: Mapping[str, bytes], san
             compared = _checking(task, check.checker, stack.enter_context(sandbox.open(task.limits)))
         for number in visible_first(cases):
             case = cases[number]
-            refill(box, files)
-            execution = run(box, [PROGRAMS[task.language], task.answer], stdin=case.stdin)
+            refill(box, program)
+            execution = answers.run(box, task, stdin=case.stdin)
             verdict = _verdict(task, case, execution, files, compared)
             values[number] = verdict.value or 0.0
             if verdict.value != 1.0:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aigym_kernel.errors import SandboxError, UnknownName
-from aigym_kernel.sandboxes.languages import LANGUAGES
+from aigym_kernel.sandboxes.languages import LANGUAGES, Language
 from aigym_kernel.sandboxes.mapping import Program, run
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.settings import SANDBOXES, sandbox_name
@@ -26,6 +26,7 @@ __all__ = [
     "LANGUAGES",
     "Box",
     "Execution",
+    "Language",
     "Limits",
     "Program",
     "Sandbox",
@@ -66,15 +67,16 @@ def execute(
 ) -> Execution:
     """Run one program in a box of its own, beside ``files``, and throw the box away.
 
-    The code becomes ``main.py`` or ``main.sh`` in ``/work`` and is run by a fresh interpreter. If the
-    sandbox breaks, the program is run once more in a fresh box; if that breaks too, the status is
+    The code becomes ``main.py`` (or what `LANGUAGES` says) in ``/work``, is compiled where its language asks
+    for it, and run by a fresh interpreter. Times and memory do not count the compiler's. If the sandbox
+    breaks, the program is run once more in a fresh box; if that breaks too, the status is
     ``sandbox_error``.
 
     Raises:
         UnknownName: no such language or sandbox.
         SolutionError: an argument is of the wrong type.
-        SandboxError: no box can be opened here, or it does not hold the files. A machine that is
-            full is waited for, half a minute at most.
+        SandboxError: no box can be opened here, it does not hold the files, or it has no compiler or
+            interpreter for the language. A machine that is full is waited for, half a minute at most.
     """
     files = {} if files is None else files
     limits = Limits() if limits is None else limits

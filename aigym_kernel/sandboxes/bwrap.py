@@ -228,9 +228,10 @@ def _system(prefix: str, data: Callable[[bytes], str]) -> list[str]:
             arguments += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             arguments += ["--ro-bind", str(path), str(path)]
-    for name in ("/etc/alternatives", "/etc/ld.so.cache"):
-        if Path(name).exists():
-            arguments += ["--ro-bind", name, name]
+    # Debian's Java and R keep a part of themselves in /etc.
+    for name in ("alternatives", "ld.so.cache", "java-*-openjdk", "R"):
+        for path in Path("/etc").glob(name):
+            arguments += ["--ro-bind", str(path), str(path)]
     small = {
         "passwd": f"nobody:x:{NOBODY}:{NOBODY}:nobody:/work:/bin/bash\n",
         "group": f"nogroup:x:{NOBODY}:\n",

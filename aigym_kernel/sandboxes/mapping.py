@@ -11,6 +11,7 @@ is none for `PATIENCE_S`, even for a single box, SandboxFull is raised. Not here
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 import time
@@ -19,9 +20,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache, partial
 from types import UnionType
 
-from aigym_kernel.errors import SandboxError, SandboxFull, SolutionError, UnknownName
+from aigym_kernel.errors import SandboxError, SandboxFull, SolutionError
 from aigym_kernel.executors import Ray, crew_for, in_order
-from aigym_kernel.sandboxes.languages import LANGUAGES
+from aigym_kernel.sandboxes import languages
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.sandboxes.remote import no_room
 from aigym_kernel.tasks import Limits
@@ -46,8 +47,7 @@ class Program:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.language, str) or self.language not in LANGUAGES:
-            raise UnknownName("language", self.language, LANGUAGES)
+        languages.language(self.language)
         _check("code", self.code, str | bytes)
         _check("stdin", self.stdin, str | bytes)
         _check("limits", self.limits, Limits)
@@ -165,16 +165,30 @@ def run(sandbox: Sandbox, program: Program, boxes: OpenBoxes | None = None) -> E
 
 
 def _run_once(sandbox: Sandbox, program: Program, boxes: OpenBoxes) -> Execution:
-    file, command = LANGUAGES[program.language]
-    with sandbox.open(program.limits, {**program.files, file: program.code}) as box:
-        boxes.add(box)
-        try:
-            execution = box.run(command, stdin=program.stdin)
-        finally:
-            boxes.remove(box)
+    opened = partial(_opened, sandbox, boxes)
+    name, file = program.language, languages.language(program.language).file
+    files = {**program.files, file: program.code}
+    built = languages.build(opened, name, file, files, program.limits)
+    if isinstance(built, Execution):
+        execution = built
+    else:
+        with opened(program.limits, {**files, **built}) as box:
+            execution = languages.run(box, name, file, program.limits, stdin=program.stdin)
     if execution.status == "sandbox_error" and no_room(execution.detail) and not boxes.closed.is_set():
         raise SandboxFull(execution.detail)
     return execution
+
+
+@contextlib.contextmanager
+def _opened(
+    sandbox: Sandbox, boxes: OpenBoxes, limits: Limits, files: Mapping[str, str | bytes]
+) -> Iterator[Box]:
+    with sandbox.open(limits, files) as box:
+        boxes.add(box)
+        try:
+            yield box
+        finally:
+            boxes.remove(box)
 
 
 def run_many(

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from aigym_kernel.sandboxes.mapping import Program
 
 Status = Literal[
-    "ok", "error", "signal", "timeout", "cpu_limit", "memory_limit", "output_limit", "sandbox_error"
+    "ok",
+    "error",
+    "signal",
+    "timeout",
+    "cpu_limit",
+    "memory_limit",
+    "output_limit",
+    "compile_error",
+    "sandbox_error",
 ]
 
 
@@ -25,7 +33,8 @@ class Execution:
 
     ``ok`` exit code 0; ``error`` any other exit code (137 and 124 too); ``signal`` killed by a signal
     of its own making, or for too many processes or files (``detail`` says so); ``timeout`` wall time;
-    ``cpu_limit``, ``memory_limit``, ``output_limit`` as named; ``sandbox_error`` the sandbox broke, never
+    ``cpu_limit``, ``memory_limit``, ``output_limit`` as named; ``compile_error`` there is no program
+    (``stderr`` is the compiler's, times are 0); ``sandbox_error`` the sandbox broke, never
     the program's fault. ``exit_code`` is None unless the program ended by itself. ``wall_s`` and ``cpu_s``
     are seconds, ``peak_memory_mb`` MiB over the whole process tree (from its control group, which counts
     what was written to the box's disks too; else looked at every 10 ms, and 0 for a program that was
@@ -52,10 +61,16 @@ class Box(Protocol):
     the `run` that started them. Usable as a context manager and from any thread, one call at a time."""
 
     def run(
-        self, command: Sequence[str], *, stdin: str | bytes = "", limits: Limits | None = None
+        self,
+        command: Sequence[str],
+        *,
+        stdin: str | bytes = "",
+        limits: Limits | None = None,
+        reserves_mb: int = 0,
     ) -> Execution:
         """Run ``command`` in ``/work`` (``limits`` may only tighten time and output, not memory of
-        the box). When it returns, nothing that it started is alive."""
+        the box). When it returns, nothing that it started is alive. ``reserves_mb``: address space that
+        the program is known to set aside without using it, where address space is limited at all."""
         ...
 
     def write(self, files: Mapping[str, str | bytes]) -> None:

@@ -134,7 +134,12 @@ class RunnerBox:
             raise SandboxError(printed.strip() or str(error)) from None
 
     def run(
-        self, command: Sequence[str], *, stdin: str | bytes = "", limits: Limits | None = None
+        self,
+        command: Sequence[str],
+        *,
+        stdin: str | bytes = "",
+        limits: Limits | None = None,
+        reserves_mb: int = 0,
     ) -> Execution:
         """See `Box.run`. A box that broke answers ``sandbox_error``, then and from then on.
 
@@ -150,6 +155,7 @@ class RunnerBox:
             "wall_s": wall_s,
             "cpu_s": min((s for s in (most.cpu_s, asked.cpu_s) if s is not None), default=None),
             "output_kb": output_kb,
+            "reserves_mb": reserves_mb,
         }
         started = time.monotonic()
         request = {"do": "run", "argv": list(command), "limits": tighter}

@@ -1,8 +1,8 @@
 """The checks that a rubric's criteria name by ``type``, and the cases that some of them read from files.
 
 The fields are the keys in YAML. A field that names files is a `HiddenFile` or a `WorkFile`; a check that
-runs the answer file says ``runs_answer``, one with a file ``cases`` names their class in ``case``. What
-carries a check out is a function in `aigym_kernel.judge`.
+runs the answer file says ``runs_answer``, one that understands no other language ``python_only``, one with a
+file ``cases`` names their class in ``case``. What carries a check out is a function in `aigym_kernel.judge`.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class FunctionCheck:
     tolerance: Tolerance = 0.0
 
     runs_answer: ClassVar[bool] = True
+    python_only: ClassVar[bool] = True
     case: ClassVar[Any] = FunctionCase
     __pydantic_config__ = FORBID
 
@@ -80,6 +81,7 @@ class AssertsCheck:
     prelude: HiddenFile | None = None
 
     runs_answer: ClassVar[bool] = True
+    python_only: ClassVar[bool] = True
     __pydantic_config__ = FORBID
 
 
@@ -210,6 +212,7 @@ class StaticCheck:
     require_calls: tuple[Text, ...] = ()
     max_complexity: Count | None = None
 
+    python_only: ClassVar[bool] = True
     __pydantic_config__ = FORBID
 
 

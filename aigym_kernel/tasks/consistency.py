@@ -34,6 +34,11 @@ def contradictions(task: Task) -> list[str]:
         where = f"rubric.criteria[{i}]"
         if c.name in names[:i]:
             problems.append(f"{where}.name: {c.name!r} is used twice; each criterion needs its own name")
+        if hasattr(c.check, "python_only") and task.language != "python":
+            problems.append(
+                f"{where}.check.type: {c.check.type!r} is for Python and language is {task.language!r}; "
+                "programs in any language are checked by stdin_stdout"
+            )
         problems += [f"{where}.check.{key}: {told}" for key, told in wrong_values(c.check)]
         for key, name in named(c.check, WorkFile):
             if not names_file(name):

@@ -16,7 +16,7 @@ from pydantic import Field, StrictBool
 
 from aigym_kernel import rendering
 from aigym_kernel.tasks.checks import Check, FunctionCase, OutputCase
-from aigym_kernel.tasks.fields import FORBID, Count, Text
+from aigym_kernel.tasks.fields import FORBID, Count, LanguageName, Text
 from aigym_kernel.tasks.limits import Limits
 
 Label = Annotated[str | int | float, Field(union_mode="left_to_right")]
@@ -63,7 +63,7 @@ class Task:
     prompt: Text
     rubric: Rubric
     difficulty: Annotated[int, Field(strict=True, ge=1, le=5)] = 1
-    language: Literal["python", "bash"] = "python"
+    language: LanguageName = "python"
     answer: str = ""
     tools: tuple[ToolName, ...] = ()
     max_steps: Count = 1

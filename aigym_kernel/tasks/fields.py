@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import ConfigDict, Field
 
@@ -14,6 +14,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 Tolerance = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
+LanguageName = Literal["python", "bash", "javascript", "c", "cpp", "java", "go", "rust", "r"]
 WorkFile = Annotated[str, Field(min_length=1), "a file below the working folder"]
 HiddenFile = Annotated[str, Field(min_length=1), "a file in hidden/"]
 """A field of this type (or optional, in a tuple, in a mapping) is checked to name a file that is there."""

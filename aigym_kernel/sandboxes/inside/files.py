@@ -134,7 +134,8 @@ def write(files: Mapping[str, bytes]) -> None:
 def _create(name: str, folder: int, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with open(os.open(name, flags, 0o644, dir_fd=folder), "wb") as file:
+        # Modes do not travel, so that everything may be run that was a program where it came from.
+        with open(os.open(name, flags, 0o755, dir_fd=folder), "wb") as file:
             file.write(content)
     except OSError:  # a full disk: half a file is worse than none
         with contextlib.suppress(FileNotFoundError):

@@ -64,7 +64,8 @@ def _rlimits(limits: Mapping[str, Any]) -> dict[int, int]:
     if limits["memory"] == "address space":
         # No measure of memory in use (threads and allocators reserve plenty): this bounds what one
         # process can grab between two looks, the looks do the counting.
-        rlimits[resource.RLIMIT_AS] = (2 * limits["memory_mb"] + 1024) << 20
+        reserves_mb = 1024 + limits.get("reserves_mb", 0)
+        rlimits[resource.RLIMIT_AS] = (2 * limits["memory_mb"] + reserves_mb) << 20
     if limits["nproc"]:
         rlimits[resource.RLIMIT_NPROC] = limits["pids"] + limits["nproc"]
     return rlimits
