@@ -222,7 +222,8 @@ def test_a_compiler_that_is_stopped_is_a_compile_error_too(
         "the compiler was stopped: still running after 1 s",
     )
     done = ran(MANY_ERRORS, "c", sandbox)
-    assert (done.status, len(done.stderr)) == ("compile_error", 4096)
+    assert done.status == "compile_error"
+    assert 3000 < len(done.stderr) <= 4096
     assert "more than 4 KiB" in done.detail
 
 
