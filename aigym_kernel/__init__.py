@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aigym_kernel.envs import make
     from aigym_kernel.errors import AigymError
     from aigym_kernel.executors import Ray
-    from aigym_kernel.judge import judge, judging
+    from aigym_kernel.judge import judge, judging, validate
     from aigym_kernel.judge.batch import judge_many, pass_at_k
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.runs import Run, load_run, rollout, train
@@ -83,6 +83,7 @@ _HOME = {
     "sql": "store",
     "tasks": "tasks:tasks_table",
     "train": "runs",
+    "validate": "judge",
 }
 
 __all__ = [
@@ -124,6 +125,7 @@ __all__ = [
     "sql",
     "tasks",
     "train",
+    "validate",
 ]
 
 

@@ -49,11 +49,20 @@ def _submit(box: Box, argument: str) -> str:  # noqa: ARG001
     return "submitted"
 
 
+def _validate(box: Box, argument: str) -> str:  # noqa: ARG001
+    return "to be judged"  # by the environment: what an agent calls knows nothing of the judge
+
+
 TOOLS: dict[str, Tool] = {
     "bash": Tool(usage="bash <command>", description="run a command with bash in /work", call=_bash),
     "read": Tool(usage="read <path>", description="show a file", call=_read),
     "write": Tool(
         usage="write <path>\n<content>", description="replace a file by the lines that follow", call=_write
+    ),
+    "validate": Tool(
+        usage="validate",
+        description="judge /work as it is, on the public part of what the final score rests on",
+        call=_validate,
     ),
     "submit": Tool(usage="submit", description="hand in /work as it is and end", call=_submit),
 }
@@ -75,7 +84,7 @@ def refusal(action: str, allowed: Sequence[str]) -> str:
         return f"there is no tool {name[:40]!r}. {manual(allowed)}"
     if "\0" in argument:
         return f"{name}: its argument holds a NUL character"
-    if name != "submit" and not argument.strip():
+    if name not in ("submit", "validate") and not argument.strip():
         return f"{name}: its argument is missing. Write: {TOOLS[name].usage}"
     longest = _LONGEST_COMMAND if name == "bash" else _LONGEST_PATH
     if len((argument if name == "bash" else argument.partition("\n")[0]).encode()) > longest:

@@ -23,7 +23,7 @@ import gymnasium
 from aigym_kernel import tools
 from aigym_kernel.envs.spaces import UnicodeText
 from aigym_kernel.errors import SandboxError, SolutionError
-from aigym_kernel.judge import judging, unjudged
+from aigym_kernel.judge import judging, unjudged, validate
 from aigym_kernel.sandboxes import Box, open_sandbox
 from aigym_kernel.tasks import load_task, names_file
 from aigym_kernel.trajectories import Mark, Score
@@ -60,6 +60,7 @@ class TaskEnv(gymnasium.Env[str, str]):
         self._score: Score | None = None
         self.on_mark: Callable[[Mark], None] | None = None
         self._steps = -1
+        self._validations = 0
         self._exchange = ("", "")
 
     @property
@@ -76,7 +77,7 @@ class TaskEnv(gymnasium.Env[str, str]):
         """Start anew: the observation is the prompt, with the tools where there are any."""
         super().reset(seed=seed)
         self._close_box()
-        self._score, self._steps = None, 0
+        self._score, self._steps, self._validations = None, 0, 0
         prompt = self.task.prompt
         if self.task.tools:
             prompt += f"\n{tools.manual(self.task.tools)}\n"
@@ -127,23 +128,37 @@ class TaskEnv(gymnasium.Env[str, str]):
     def _use(self, action: str) -> tuple[str, bool]:
         """Carry out one call: what is seen of it, and whether it was the last one allowed."""
         refused = tools.refusal(action, self.task.tools)
-        submitted = not refused and tools.split(action)[0] == "submit"
+        name = tools.split(action)[0]
+        submitted = not refused and name == "submit"
         observation = refused
-        if not refused and not submitted:
+        if not refused and name == "validate":
+            observation = self._validate()
+        elif not refused and not submitted:
             observation = tools.call(self._open_box(), action, self.task.tools)
         last = not submitted and self._steps >= self.task.max_steps
         if not submitted and not last:
             return observation, False
-        files = dict(self.task.files) if self._box is None else self._exported(self._box)
+        files = self._exported()
         self._close_box()
         verdict = self._end(self._judged(files))
         if last:
             observation = f"{cut(observation, OBSERVATION_LENGTH // 2)}\n[that was the last step]\n{verdict}"
         return (observation if last else verdict), last
 
-    def _exported(self, box: Box) -> dict[str, bytes]:
+    def _validate(self) -> str:
+        """The verdict on the public split, as an agent reads it; or that it was seen often enough."""
+        most = self.task.validations
+        if self._validations >= most:
+            return f"validate: all {most} validations are used"
+        self._validations += 1
+        score = validate(self.task, self._exported(), sandbox=self._sandbox)
+        return f"{_told(score)}\n[public part only; {most - self._validations} of {most} validations left]"
+
+    def _exported(self) -> dict[str, bytes]:
         """The box's files. What has a name that no solution may have cannot count, nor stop the judge."""
-        return {name: content for name, content in box.export().items() if names_file(name)}
+        if self._box is None:
+            return dict(self.task.files)
+        return {name: content for name, content in self._box.export().items() if names_file(name)}
 
     def _judged(self, files: Mapping[str, str | bytes]) -> Score:
         for known in judging(self.task, files, sandbox=self._sandbox):
@@ -156,12 +171,7 @@ class TaskEnv(gymnasium.Env[str, str]):
     def _end(self, score: Score) -> str:
         """Keep the score; the verdict as an agent reads it."""
         self._score = score
-        verdict = "unjudged" if score.total is None else f"score {score.total:.2f}"
-        lines = [f"{verdict}, {'passed' if score.passed else 'not passed'}"]
-        for m in score.marks:
-            lines.append(f"{m.name}: {m.status}")
-            lines.extend(f"  {line}" for line in m.feedback.splitlines())
-        return "\n".join(lines)
+        return _told(score)
 
     def _open_box(self) -> Box:
         if self._box is None:
@@ -183,6 +193,15 @@ class TaskEnv(gymnasium.Env[str, str]):
     def close(self) -> None:
         """Close the sandbox. Twice is fine."""
         self._close_box()
+
+
+def _told(score: Score) -> str:
+    verdict = "unjudged" if score.total is None else f"score {score.total:.2f}"
+    lines = [f"{verdict}, {'passed' if score.passed else 'not passed'}"]
+    for m in score.marks:
+        lines.append(f"{m.name}: {m.status}")
+        lines.extend(f"  {line}" for line in m.feedback.splitlines())
+    return "\n".join(lines)
 
 
 def cut(text: str, length: int = OBSERVATION_LENGTH) -> str:

@@ -3,6 +3,7 @@
     score = judge("two-sum", open("my.py").read())     # or a path, or a mapping of files
     score.passed, score.total, score.marks
     for known in judging("two-sum", solution):         # each Mark as it is decided, the Score last
+    validate("two-sum", solution)                      on the visible cases alone
 
 `batch` judges many solutions of a task at once.
 
@@ -27,10 +28,10 @@ from aigym_kernel.judge.llm import Model
 from aigym_kernel.judge.verdict import roomy
 from aigym_kernel.sandboxes import open_sandbox
 from aigym_kernel.sandboxes.protocol import Sandbox
-from aigym_kernel.tasks import Task, load_task, names_file
+from aigym_kernel.tasks import Task, load_task, names_file, splits
 from aigym_kernel.trajectories import Mark, Score, tally
 
-__all__ = ["judge", "judging", "unjudged"]
+__all__ = ["judge", "judging", "unjudged", "validate"]
 
 
 def judge(
@@ -76,6 +77,12 @@ def judging(
     any iteration. Between two marks no box is open: dropping the iterator leaves nothing behind.
     """
     task = task if isinstance(task, Task) else load_task(task)
+    return _started(splits.final(task), solution, sandbox, model)
+
+
+def _started(
+    task: Task, solution: Any, sandbox: Sandbox | str | None, model: Model | None
+) -> Iterator[Mark | Score]:
     if sum(c.weight for c in task.rubric.criteria) <= 0:
         raise TaskError(
             f"task {task.id}: the weights of its criteria sum to zero; give one a positive weight"
@@ -94,6 +101,30 @@ def _judging(
         marks.append(mark(task, criterion, files, sandbox, model))
         yield marks[-1]
     yield _score(task, tuple(marks), time.perf_counter() - started)
+
+
+def validate(
+    task: Task | str | Path,
+    solution: str | Mapping[str, str | bytes] | Path,
+    *,
+    sandbox: Sandbox | str | None = None,
+) -> Score:
+    """The verdict on ``solution`` by the public split alone: visible cases, metrics by their public truth. It
+    rests on nothing of the hidden split, and tells nothing of it. Agents that have the tool ``validate`` get
+    this, as often as the task's ``validations`` says; here nobody counts.
+
+    Raises:
+        TaskError: the task has no public split. And what `judge` raises.
+    """
+    task = task if isinstance(task, Task) else load_task(task)
+    if (part := splits.public(task)) is None:
+        raise TaskError(
+            f"task {task.id} has no public split; mark cases 'visible: true', or give a metric check a truth "
+            "'public'"
+        )
+    *_, score = _started(part, solution, sandbox, None)
+    assert isinstance(score, Score)
+    return score
 
 
 def unjudged(task: Task, reason: str) -> Score:

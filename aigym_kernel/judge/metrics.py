@@ -43,13 +43,11 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
             submitted = box.export().get(check.submission)
     if submitted is None:
         return Verdict(value=0.0, feedback=f"there is no regular file {check.submission}")
+    truth = _truth(task, check, check.truth)
+    asked = truth if check.public is None else {**_truth(task, check, check.public), **truth}
     try:
-        truth = _column(hidden(task, check.truth), check)
-    except _Malformed as problem:
-        raise TaskError(f"{task.folder / check.truth}: {problem}") from None
-    try:
-        column = _column(submitted, check, most=2 * len(truth) + 1000)
-        _same_ids(column, truth)
+        column = _column(submitted, check, most=2 * len(asked) + 1000)
+        _same_ids(column, asked)
     except _Malformed as problem:
         return Verdict(value=0.0, feedback=f"{check.submission}: {problem}")
     value = measure(check.metric, [column[i] for i in truth], list(truth.values()))
@@ -59,6 +57,13 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
         feedback=f"{check.metric} {value:.4g} over {len(truth)} rows "
         f"(0 points at {check.at_zero:g}, full at {check.at_full:g})",
     )
+
+
+def _truth(task: Task, check: MetricCheck, name: str) -> dict[str, float | str]:
+    try:
+        return _column(hidden(task, name), check)
+    except _Malformed as problem:
+        raise TaskError(f"{task.folder / name}: {problem}") from None
 
 
 def measure(metric: str, predicted: Sequence[float | str], truth: Sequence[float | str]) -> float:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aigym_kernel import documents, rendering, settings
 from aigym_kernel.errors import AigymError, TaskError, UnknownName
-from aigym_kernel.tasks import aigym
+from aigym_kernel.tasks import aigym, splits
 from aigym_kernel.tasks.checks import (
     TYPES,
     AssertsCheck,
@@ -185,7 +185,10 @@ def _read_task(source: Path, checks: Mapping[str, Any] | None) -> Task:
         raise TaskError(documents.message(source, problems))
     with_cases: list[Any] = [c.check for c in task.rubric.criteria if hasattr(c.check, "case")]
     cases = {check.cases: _read_cases(check, folder) for check in with_cases}
-    return dataclasses.replace(task, cases=cases, reference=_read_reference(task))
+    task = dataclasses.replace(task, cases=cases, reference=_read_reference(task))
+    if problems := splits.contradictions(task):
+        raise TaskError(documents.message(source, problems))
+    return task
 
 
 def _validated(

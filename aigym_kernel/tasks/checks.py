@@ -112,7 +112,8 @@ class MetricCheck:
     """Score the file ``submission`` (CSV) against ``truth`` by ``metric`` over the column ``target``,
     rows matched by the column ``id``. A task whose answer is a program runs it first.
 
-    The metric's value is mapped linearly: ``at_zero`` gives 0, ``at_full`` or better gives 1.
+    The metric's value is mapped linearly: ``at_zero`` gives 0, ``at_full`` or better gives 1. ``public``:
+    the truth of further rows, which a submission must hold too and an agent may validate on.
     """
 
     type: Literal["metric"]
@@ -123,6 +124,7 @@ class MetricCheck:
     id: Text = "id"
     submission: WorkFile = "submission.csv"
     truth: HiddenFile = "hidden/truth.csv"
+    public: HiddenFile | None = None
 
     __pydantic_config__ = FORBID
 

@@ -21,6 +21,9 @@ def contradictions(task: Task) -> list[str]:
         problems.append("tools: without 'submit' nobody can hand in a solution; add it")
     if not task.tools and task.max_steps != 1:
         problems.append(f"max_steps: {task.max_steps}, but a task without tools has one step; leave it out")
+    if bool(task.validations) != ("validate" in task.tools):
+        told = "and 'validate' among the tools need each other; give both or neither"
+        problems.append(f"validations: {task.validations} {told}")
     runs_answer = any(hasattr(c.check, "runs_answer") for c in task.rubric.criteria)
     if not task.answer and (runs_answer or not task.tools):
         problems.append("answer: is missing; name the file that holds the answer, such as solution.py")

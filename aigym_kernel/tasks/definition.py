@@ -21,7 +21,7 @@ from aigym_kernel.tasks.limits import Limits
 
 Label = Annotated[str | int | float, Field(union_mode="left_to_right")]
 Kind = Literal["code", "data", "shell", "interactive"]
-ToolName = Literal["bash", "read", "write", "submit"]
+ToolName = Literal["bash", "read", "write", "validate", "submit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,9 @@ class Task:
 
     ``answer``: the file that a single text answer is written to. ``tools``: empty where one answer
     ends the task. ``files``: what the solver finds in /work. ``reference``: the texts that, played
-    in order as actions, score 1.0. ``hidden`` and ``cases`` are for the judge alone. ``labels``: what its
-    source says of it beyond that, such as category and version.
+    in order as actions, score 1.0. ``hidden`` and ``cases`` are for the judge alone. ``validations``: how
+    often the tool ``validate`` judges on the public split; the final score then rests on the hidden one.
+    ``labels``: what its source says of it beyond that, such as category and version.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
@@ -67,6 +68,7 @@ class Task:
     answer: str = ""
     tools: tuple[ToolName, ...] = ()
     max_steps: Count = 1
+    validations: Annotated[int, Field(strict=True, ge=0)] = 0
     limits: Limits = field(default_factory=Limits)
     labels: Mapping[str, Label] = field(default_factory=dict)
     folder: Path = field(repr=False)
@@ -91,6 +93,7 @@ class Task:
             "answer": self.answer,
             "tools": list(self.tools),
             "max_steps": self.max_steps,
+            "validations": self.validations,
             "limits": dataclasses.asdict(self.limits),
             "labels": dict(self.labels),
             "files": sorted(self.files),
