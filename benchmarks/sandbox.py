@@ -128,7 +128,7 @@ def rows(latencies: dict[Key, list[float]], elapsed: dict[Key, float]) -> list[d
                 "workers": workers,
                 "runs": len(values),
                 "p50_ms": round(statistics.median(values), 2),
-                "p90_ms": round(statistics.quantiles(values, n=10, method="inclusive")[8], 2),
+                "p90_ms": round(sorted(values)[round(0.9 * (len(values) - 1))], 2),
                 "min_ms": round(min(values), 2),
                 "per_second": round(len(values) / elapsed[key], 2),
             }
@@ -201,7 +201,9 @@ def versions(peers: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peers", type=Path, default=HERE / ".peers", help="the peers' virtual environment")
+    parser.add_argument(
+        "--peers", type=Path, default=HERE.parent / ".venv-peers", help="the peers' virtual environment"
+    )
     parser.add_argument("--only", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"sandbox-{os.cpu_count()}-cpu.json")
     given = parser.parse_args()

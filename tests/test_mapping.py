@@ -196,9 +196,9 @@ assert [e.stdout for e in sandbox.map([Program("print(0)")])] == ["0\\n"]
 in_use = max(int(name) for name in __import__("os").listdir("/proc/self/fd"))
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 24, hard))
-programs = [Program(f"import time; time.sleep(0.1); print({n})") for n in range(40)]
-done = list(sandbox.map(programs, workers=20))
-print({e.status for e in done}, [e.stdout for e in done] == [f"{n}\\n" for n in range(40)])
+programs = [Program(f"import time; time.sleep(0.1); print({n})") for n in range(16)]
+done = list(sandbox.map(programs, workers=10))
+print({e.status for e in done}, [e.stdout for e in done] == [f"{n}\\n" for n in range(16)])
 """
 
 
