@@ -1,7 +1,9 @@
 """The ``metric`` check: a submitted CSV against the hidden truth, computed on the host.
 
-A task whose answer is a program runs it first, in a box with the visible files, and takes the CSV that it
-leaves behind. The truth never enters the box.
+A task whose answer is a program runs it first, in a box with the visible files, and takes the file that it
+leaves behind. The truth never enters that box. An evaluation script (`judge.scripts`) runs in a second one,
+which holds the submission and the truth and nothing that the solution could run. F1 and AUC are
+scikit-learn's (extra ``judge``).
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import math
 from collections.abc import Mapping, Sequence
 
 from aigym_kernel.errors import TaskError
-from aigym_kernel.judge import answers
+from aigym_kernel.judge import answers, scripts
 from aigym_kernel.judge.outputs import ended
 from aigym_kernel.judge.values import shown
-from aigym_kernel.judge.verdict import Verdict, hidden
+from aigym_kernel.judge.verdict import Undecided, Verdict, extra, hidden
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import MetricCheck, Task
+
+LABELS = ("accuracy", "f1", "f1_macro")
+MORE_ROWS = 1000
 
 
 class _Malformed(Exception):
@@ -30,6 +35,7 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
     Raises:
         SandboxError: the sandbox broke.
         TaskError: the hidden truth is malformed.
+        Undecided: the evaluation script failed, or a package is missing.
     """
     submitted = files.get(check.submission)
     if not task.tools and task.answer != check.submission:
@@ -43,33 +49,79 @@ def check_metric(task: Task, check: MetricCheck, files: Mapping[str, bytes], san
             submitted = box.export().get(check.submission)
     if submitted is None:
         return Verdict(value=0.0, feedback=f"there is no regular file {check.submission}")
-    truth = _truth(task, check, check.truth)
+    if check.script:
+        return _evaluated(task, check, check.script, submitted, sandbox)
+    return _measured(task, check, str(check.truth), submitted)
+
+
+def _evaluated(task: Task, check: MetricCheck, script: str, submitted: bytes, sandbox: Sandbox) -> Verdict:
+    """What the evaluation script says of the submission."""
+    files = {check.submission: submitted}
+    if check.truth:
+        files[check.truth] = hidden(task, check.truth)
+    with sandbox.open(task.limits, files) as box:
+        answer = scripts.last_line(box, task, script, task.limits)
+    value = answer.get("value") if isinstance(answer, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Undecided(f'{script}: its last line must be {{"value": number}}, it is {shown(answer, 120)}')
+    return _mapped(check, float(value), str(answer.get("feedback") or f"value {value:.4g}"))
+
+
+def _measured(task: Task, check: MetricCheck, truth_name: str, submitted: bytes) -> Verdict:
+    """The metric of the submission's column against that of the truth."""
+    truth = _truth(task, check, truth_name)
     asked = truth if check.public is None else {**_truth(task, check, check.public), **truth}
     try:
-        column = _column(submitted, check, most=2 * len(asked) + 1000)
+        column = _column(submitted, check, check.metric in LABELS, most=2 * len(asked) + MORE_ROWS)
         _same_ids(column, asked)
     except _Malformed as problem:
         return Verdict(value=0.0, feedback=f"{check.submission}: {problem}")
-    value = measure(check.metric, [column[i] for i in truth], list(truth.values()))
-    mapped = (value - check.at_zero) / (check.at_full - check.at_zero)
-    return Verdict(
-        value=0.0 if math.isnan(mapped) else min(1.0, max(0.0, mapped)),
-        feedback=f"{check.metric} {value:.4g} over {len(truth)} rows "
-        f"(0 points at {check.at_zero:g}, full at {check.at_full:g})",
-    )
+    value = measure(str(check.metric), [column[i] for i in truth], list(truth.values()), check.positive)
+    return _mapped(check, value, f"{check.metric} {value:.4g} over {len(truth)} rows")
 
 
 def _truth(task: Task, check: MetricCheck, name: str) -> dict[str, float | str]:
     try:
-        return _column(hidden(task, name), check)
+        truth = _column(hidden(task, name), check, check.metric in (*LABELS, "auc"))
+        known = {str(label) for label in truth.values()}
+        if check.metric in ("f1", "auc") and not (check.positive in known and len(known) == 2):
+            told = ", ".join(sorted(known)[:5])
+            raise _Malformed(
+                f"{check.metric} needs two labels, one of them positive: {check.positive!r}; it has {told}"
+            )
+        return truth
     except _Malformed as problem:
         raise TaskError(f"{task.folder / name}: {problem}") from None
 
 
-def measure(metric: str, predicted: Sequence[float | str], truth: Sequence[float | str]) -> float:
-    """``accuracy`` of labels, or ``rmse``, ``mae``, ``r2`` of numbers; overflow gives infinity."""
+def _mapped(check: MetricCheck, value: float, told: str) -> Verdict:
+    mapped = (value - check.at_zero) / (check.at_full - check.at_zero)
+    return Verdict(
+        value=0.0 if math.isnan(mapped) else min(1.0, max(0.0, mapped)),
+        feedback=f"{told} (0 points at {check.at_zero:g}, full at {check.at_full:g})",
+    )
+
+
+def measure(
+    metric: str, predicted: Sequence[float | str], truth: Sequence[float | str], positive: str = "1"
+) -> float:
+    """``accuracy``, ``f1`` (of the label ``positive``) or ``f1_macro`` of labels; ``auc`` of numbers against
+    labels; ``rmse``, ``mae`` or ``r2`` of numbers. Overflow gives infinity.
+
+    Raises:
+        Undecided: scikit-learn is missing.
+    """
     if metric == "accuracy":
         return sum(p == t for p, t in zip(predicted, truth)) / len(truth)
+    if metric in ("f1", "f1_macro", "auc"):
+        library = extra("sklearn.metrics", "scikit-learn")
+        if metric == "f1_macro":
+            known = sorted(set(map(str, truth)))
+            return float(library.f1_score(truth, predicted, labels=known, average="macro", zero_division=0.0))
+        right = [t == positive for t in truth]
+        if metric == "auc":
+            return float(library.roc_auc_score(right, predicted))
+        return float(library.f1_score(right, [p == positive for p in predicted], zero_division=0.0))
     targets = [float(t) for t in truth]
     errors = [float(p) - t for p, t in zip(predicted, targets)]
     if metric == "mae":
@@ -82,11 +134,11 @@ def measure(metric: str, predicted: Sequence[float | str], truth: Sequence[float
     return 1.0 - squares / spread if spread else float(squares == 0)
 
 
-def _column(data: bytes, check: MetricCheck, most: int = 10**9) -> dict[str, float | str]:
-    """The target column by id: stripped text for accuracy, else finite numbers. Of more than ``most`` rows
-    none is kept: a disk holds more of them than the judge's memory."""
+def _column(data: bytes, check: MetricCheck, labels: bool, most: int = 10**9) -> dict[str, float | str]:
+    """The target column by id: ``labels`` are stripped texts, else it holds finite numbers. Of more than
+    ``most`` rows none is kept: a disk holds more of them than the judge's memory."""
     try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
         header = [name.strip() for name in next(reader, [])]
         for name in (check.id, check.target):
             if header.count(name) != 1:
@@ -105,7 +157,8 @@ def _column(data: bytes, check: MetricCheck, most: int = 10**9) -> dict[str, flo
                 raise _Malformed(f"line {reader.line_num}: {check.id} {shown(name, 40)} is given twice")
             if len(column) == most:
                 raise _Malformed(f"it has more than {most:,} rows")
-            column[name] = _value(row[target].strip(), check.metric, reader.line_num)
+            text = row[target].strip()
+            column[name] = text if labels else _number(text, reader.line_num)
     except UnicodeDecodeError:
         raise _Malformed("it is not UTF-8 text") from None
     except csv.Error as problem:
@@ -115,9 +168,7 @@ def _column(data: bytes, check: MetricCheck, most: int = 10**9) -> dict[str, flo
     return column
 
 
-def _value(text: str, metric: str, line: int) -> float | str:
-    if metric == "accuracy":
-        return text
+def _number(text: str, line: int) -> float:
     try:
         number = float(text)
     except ValueError:

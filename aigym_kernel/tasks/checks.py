@@ -16,7 +16,7 @@ from pydantic import Field, StrictBool, StrictInt
 from aigym_kernel.tasks.fields import FORBID, Count, HiddenFile, Number, Seconds, Text, Tolerance, WorkFile
 
 Compare = Literal["exact", "lines", "whitespace", "numeric"]
-Metric = Literal["accuracy", "rmse", "mae", "r2"]
+Metric = Literal["accuracy", "f1", "f1_macro", "auc", "rmse", "mae", "r2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +110,34 @@ class OutputCheck:
 @dataclass(frozen=True, kw_only=True)
 class MetricCheck:
     """Score the file ``submission`` (CSV) against ``truth`` by ``metric`` over the column ``target``,
-    rows matched by the column ``id``. A task whose answer is a program runs it first.
+    rows matched by the column ``id``. A task whose answer is a program runs it first. ``f1`` and ``auc``
+    are those of the label ``positive``; for ``auc`` the submission holds scores. ``public``: the truth of
+    further rows, which a submission must hold too and an agent may validate on.
 
-    The metric's value is mapped linearly: ``at_zero`` gives 0, ``at_full`` or better gives 1. ``public``:
-    the truth of further rows, which a submission must hold too and an agent may validate on.
+    Or run the hidden Python ``script`` in a box that holds ``submission``, of whatever format, and
+    ``truth``, if it is named, by these names; it prints as its last line
+    ``{"value": number, "feedback": "..."}``.
+
+    The value is mapped linearly: ``at_zero`` gives 0, ``at_full`` or better gives 1.
     """
 
     type: Literal["metric"]
-    metric: Metric
-    target: Text
-    at_zero: Number
-    at_full: Number
+    metric: Metric | None = None
+    target: str = ""
+    at_zero: Number = 0.0
+    at_full: Number = 1.0
+    positive: Text = "1"
     id: Text = "id"
     submission: WorkFile = "submission.csv"
-    truth: HiddenFile = "hidden/truth.csv"
+    truth: HiddenFile | None = None
     public: HiddenFile | None = None
+    script: HiddenFile | None = None
 
     __pydantic_config__ = FORBID
+
+    def __post_init__(self) -> None:
+        if self.script is None and self.truth is None:
+            object.__setattr__(self, "truth", "hidden/truth.csv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +182,7 @@ class UnitTestsCheck:
     tests: Annotated[tuple[HiddenFile, ...], Field(min_length=1)] = ("hidden/test_solution.py",)
     visible: StrictBool = False
 
+    python_only: ClassVar[bool] = True
     __pydantic_config__ = FORBID
 
 

@@ -81,9 +81,18 @@ def wrong_values(check: Check) -> list[tuple[str, str]]:  # noqa: ARG001
 
 @wrong_values.register
 def _(check: MetricCheck) -> list[tuple[str, str]]:
-    if check.at_zero != check.at_full:
-        return []
-    return [("at_full", f"equals at_zero ({check.at_full:g}); they must differ")]
+    problems = []
+    if check.at_zero == check.at_full:
+        problems.append(("at_full", f"equals at_zero ({check.at_full:g}); they must differ"))
+    elif check.metric in ("rmse", "mae") and check.at_full > check.at_zero:
+        problems.append(("at_full", f"is above at_zero, but {check.metric} is better the lower it is"))
+    if bool(check.metric) == bool(check.script):
+        problems.append(("metric", "give either metric or script"))
+    elif check.script and check.public:
+        problems.append(("public", "belongs to a metric; a script decides alone, on the truth"))
+    elif check.metric and not check.target:
+        problems.append(("target", "is missing; name the column that is compared"))
+    return problems
 
 
 @wrong_values.register
