@@ -118,7 +118,8 @@ def _sandboxes() -> list[Finding]:
                 name="AIGYM_SANDBOX", works=False, found=f"{chosen!r} is no sandbox", bring=bring, needed=True
             )
         )
-    for name in settings.SANDBOXES:
+    # A pool works where what it stands on does.
+    for name in (n for n in settings.SANDBOXES if n == chosen or not n.startswith("pool")):
         problem = sandboxes.check(name)
         memory = sandboxes.open_sandbox(name).memory
         usual = name == chosen

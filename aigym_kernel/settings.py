@@ -2,7 +2,7 @@
 
     AIGYM_DATA      folder of the store          default: data/ beside the checkout, else ./data
     AIGYM_TASKS     folder of the tasks          default: tasks/ beside the checkout, else ./tasks
-    AIGYM_SANDBOX   bwrap or docker              default: bwrap
+    AIGYM_SANDBOX   one of SANDBOXES             default: bwrap
     AIGYM_LLM_URL   a chat endpoint of the OpenAI kind, such as http://localhost:8000/v1     no default
     AIGYM_LLM_MODEL the name of the model there  no default
     AIGYM_LLM_KEY   its key                      default: none is sent
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SANDBOXES = ("bwrap", "docker")
+SANDBOXES = ("bwrap", "docker", "pool", "pool-bwrap", "pool-docker")
 
 
 def _folder(variable: str, name: str) -> Path:

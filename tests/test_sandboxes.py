@@ -39,12 +39,14 @@ CANARY = "canary-7f3a"
 NAMES = [
     "bwrap",
     pytest.param("docker", marks=pytest.mark.docker),
+    "pool-bwrap",
+    pytest.param("pool-docker", marks=pytest.mark.docker),
 ]
 
 
 def _require(name: str) -> None:
     """Skip, with the reason, where a sandbox cannot be had. In CI everything has to be there."""
-    if name == "bwrap" and sys.platform != "linux":
+    if name.endswith("bwrap") and sys.platform != "linux":
         pytest.skip("bubblewrap needs Linux")
     if problem := check(name):
         missing(f"{name}: {problem}")

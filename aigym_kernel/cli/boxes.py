@@ -14,7 +14,7 @@ from aigym_kernel.cli.output import answer, as_json
 @click.command("exec")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--language", default="python", show_default=True, help="python, bash, javascript, c, cpp ...")
-@click.option("--sandbox", help="bwrap or docker.")
+@click.option("--sandbox", help="bwrap, docker, or kept warm: pool, pool-bwrap, pool-docker.")
 @click.option("--wall-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of wall time.")
 @click.option("--cpu-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of CPU time.")
 @click.option("--memory-mb", type=click.IntRange(min=1), help="MiB for the whole process tree.")

@@ -36,7 +36,7 @@ def tasks(task_id: str | None, json_: bool) -> None:
 )
 @click.option("--solutions", help="With --format: 'canonical', or a JSONL file of task_id and completion.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="With --format: solutions at a time.")
-@click.option("--sandbox", help="bwrap or docker.")
+@click.option("--sandbox", help="bwrap, docker, or kept warm: pool, pool-bwrap, pool-docker.")
 @as_json
 def judge(
     task_id: str,

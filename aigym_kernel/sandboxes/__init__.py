@@ -47,7 +47,11 @@ def open_sandbox(name: str | Sandbox | None = None) -> Sandbox:
         if not callable(getattr(name, "open", None)):
             raise UnknownName("sandbox", name, SANDBOXES)
         return name
-    if sandbox_name(name) == "docker":
+    if (chosen := sandbox_name(name)).startswith("pool"):
+        from aigym_kernel.sandboxes.pool import shared
+
+        return shared(chosen)
+    if chosen == "docker":
         from aigym_kernel.sandboxes.containers import DockerSandbox
 
         return DockerSandbox()

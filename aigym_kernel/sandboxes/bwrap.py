@@ -126,6 +126,9 @@ class _ProcessLink:
     def ended_for_memory(self) -> bool:
         return self.group is not None and self.group.end().killed > 0
 
+    def forget(self) -> None:
+        os.close(self._socket.detach())  # whoever else refers to the socket object
+
     def close(self) -> str:
         self._socket.close()  # the runner, process 1, ends with its input, and the namespace with it
         try:

@@ -56,6 +56,7 @@ class Group:
         self._place = place
         self._names = _FILES[place.version]
         self._before = (0, 0, 0, 0)
+        self._gathered = False
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
@@ -71,8 +72,9 @@ class Group:
             _write(self._place.folder / "tasks", "0")
 
     def gather(self) -> None:
-        """Version 2: move all that descends from `parent` into the group. Raises OSError."""
-        if self._place.version == 2:
+        """Version 2: move all that descends from `parent` into the group, once. Raises OSError."""
+        if self._place.version == 2 and not self._gathered:
+            self._gathered = True
             waiting = [str(self.parent)]
             while waiting:
                 pid = waiting.pop()

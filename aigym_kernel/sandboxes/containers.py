@@ -132,6 +132,9 @@ class _AttachedLink:
             return any(self._client.events(since=self._since, until=until, filters=filters))
         return False
 
+    def forget(self) -> None:
+        os.close(self._socket.detach())  # whoever else refers to the socket object
+
     def close(self) -> str:
         self._socket.close()
         self._stream.close()

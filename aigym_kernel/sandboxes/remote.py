@@ -57,6 +57,10 @@ class Link(Protocol):
         been the process to go, which is the program's doing."""
         ...
 
+    def forget(self) -> None:
+        """In a forked process: let go of the box, which stays its parent's."""
+        ...
+
     def close(self) -> str:
         """End the box; what it printed beside the frames."""
         ...
@@ -126,6 +130,7 @@ class RunnerBox:
         self._ended_for_memory = False
         self._closed = False
         self._put = False  # an answer to `put` is still to come
+        self._worn = False  # the kernel killed in it: nobody should have it next
         self._end = end or (lambda _sound: link.close())
         try:
             self._exchange(b"", 30)
@@ -172,6 +177,7 @@ class RunnerBox:
             return _cut_short("sandbox_error", str(error), time.monotonic() - started)
         used = group.end() if group else Used(peak_kb=0, killed=0)
         status, exit_code, detail = answer["status"], answer["exit_code"], answer["detail"]
+        self._worn = self._worn or bool(used.killed)
         if used.killed and status in ("ok", "error", "signal"):
             status, exit_code, detail = "memory_limit", None, self._too_much_memory()
         stdout, stderr = (_text(output, output_kb) for output in outputs)
@@ -228,7 +234,7 @@ class RunnerBox:
             self._link.hang_up()
             self._lock.acquire()
         try:
-            self._finish(sound=not self._put)
+            self._finish(sound=not (self._put or self._worn))
         finally:
             self._lock.release()
 

@@ -3,8 +3,8 @@
 `program()` returns its bytes, or nothing for a processor whose call numbers are not listed. It is a
 second wall behind namespaces and dropped capabilities: calls that reach much kernel code (bpf, io_uring,
 userfaultfd, keyrings), that look into other processes (ptrace), that make namespaces or mounts, that hold
-memory outside of any process (memfd, System V, message queues), and socket families other than Unix, IP and
-netlink.
+memory outside of any process (memfd, System V, message queues), socket families other than Unix, IP and
+netlink, and the calls by which a process may change limits and priority of process 1, the runner.
 Not here: files and processes, which the mount and pid namespaces limit.
 
 Source: seccomp(2) and <linux/filter.h>; numbers from the kernel's syscall tables.
@@ -19,7 +19,12 @@ from functools import lru_cache
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data (little endian)
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = (
+    0,
+    4,
+    16,
+    24,
+)  # offsets in struct seccomp_data (little endian)
 _NEW_NAMESPACES = 0x7E020000  # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 _UNIX = 1
 _FAMILIES = (_UNIX, 2, 10, 16)  # and AF_INET, AF_INET6, AF_NETLINK
@@ -53,9 +58,31 @@ _MACHINES: dict[str, tuple[int, dict[str, int]]] = {
     }),
 }  # fmt: skip
 
+# Calls whose first argument is the process that they change, by machine.
+_OF_A_PROCESS = {
+    "x86_64": (302, 203, 144, 142, 314),
+    "aarch64": (261, 122, 119, 118, 274),
+}  # prlimit64, sched_setaffinity, sched_setscheduler, sched_setparam, sched_setattr
+# The same in their second argument, unless the first one says: all of a user.
+_OF_SOME = {
+    "x86_64": ((141, 2), (251, 3)),
+    "aarch64": ((140, 2), (30, 3)),
+}  # setpriority and PRIO_USER, ioprio_set and IOPRIO_WHO_USER
+
 
 def _op(code: int, value: int, *, yes: int = 0, no: int = 0) -> bytes:
     return struct.pack("<HBBI", code, yes, no, value)
+
+
+def _runner_untouched() -> list[bytes]:
+    code = []
+    for number in _OF_A_PROCESS[platform.machine()]:
+        code += [_op(_EQUAL, number, no=4), _op(_LOAD, _FIRST_ARGUMENT)]
+        code += [_op(_EQUAL, 1, no=1), _refuse(_EPERM), _op(_RETURN, _ALLOW)]
+    for number, user in _OF_SOME[platform.machine()]:
+        code += [_op(_EQUAL, number, no=6), _op(_LOAD, _FIRST_ARGUMENT), _op(_EQUAL, user, yes=2)]
+        code += [_op(_LOAD, _SECOND_ARGUMENT), _op(_EQUAL, 1, no=1), _refuse(_EPERM), _op(_RETURN, _ALLOW)]
+    return code
 
 
 def _refuse(errno: int) -> bytes:
@@ -84,6 +111,7 @@ def program(*, network: bool = False) -> bytes:
         code += [_op(_AT_LEAST, 0x40000000, no=1), _refuse(_ENOSYS)]  # the x32 call table
     for number in calls.values():
         code += [_op(_EQUAL, number, no=1), _refuse(_EPERM)]
+    code += _runner_untouched()
     # clone3 passes its flags in memory, where no filter sees them; libc falls back to clone.
     code += [_op(_EQUAL, clone3, no=1), _refuse(_ENOSYS)]
     code += [_op(_EQUAL, clone, no=4), _op(_LOAD, _FIRST_ARGUMENT)]

@@ -173,7 +173,7 @@ def _dress(argv: Sequence[str], isolated: bool, command: bool, rest: Sequence[st
     sys.orig_argv = list(argv)
     folders = ENVIRONMENT["PATH"].split(":")
     found = (at for at in folders if os.access(os.path.join(at, argv[0]), os.X_OK))
-    sys.executable = os.path.join(next(found), argv[0])
+    sys.executable = sys._base_executable = os.path.join(next(found), argv[0])  # type: ignore[attr-defined]
     if isolated:
         for name in _ISOLATED:
             if name in type(sys.flags).__match_args__:
