@@ -121,13 +121,16 @@ def _sandboxes() -> list[Finding]:
     # A pool works where what it stands on does.
     for name in (n for n in settings.SANDBOXES if n == chosen or not n.startswith("pool")):
         problem = sandboxes.check(name)
-        memory = sandboxes.open_sandbox(name).memory
+        found = "does not run"
+        if problem is None:
+            sandbox = sandboxes.open_sandbox(name)
+            found = f"runs {', '.join(sandboxes.languages_in(sandbox))}; memory limited by {sandbox.memory}"
         usual = name == chosen
         findings.append(
             Finding(
                 name=f"sandbox {name}",
                 works=problem is None,
-                found=f"ran a program; memory limited by {memory}" if problem is None else "does not run",
+                found=found,
                 bring=problem or "",
                 needed=usual,
             )

@@ -11,7 +11,7 @@ import pytest
 from conftest import missing
 
 from aigym_kernel.errors import SandboxError, UnknownName
-from aigym_kernel.sandboxes import LANGUAGES, Execution, Limits, check, execute
+from aigym_kernel.sandboxes import LANGUAGES, Execution, Limits, check, execute, languages_in, open_sandbox
 from aigym_kernel.sandboxes.languages import COMPILE
 from aigym_kernel.tasks.fields import LanguageName
 
@@ -282,3 +282,11 @@ def test_the_names_of_languages(sandbox: str) -> None:
     assert set(LANGUAGES) == set(get_args(LanguageName)) == set(HELLO)
     with pytest.raises(UnknownName, match=r"'pyhton'.*'python'"):
         execute("", "pyhton", sandbox=sandbox)
+
+
+def test_which_languages_are_there(sandbox: str) -> None:
+    if problem := check(sandbox):
+        missing(problem)
+    found = languages_in(open_sandbox(sandbox))
+    assert {"python", "bash"} <= set(found) <= set(LANGUAGES)
+    assert found == [name for name in LANGUAGES if not _problem(sandbox, name)]

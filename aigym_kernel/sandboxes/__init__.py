@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aigym_kernel.errors import SandboxError, UnknownName
-from aigym_kernel.sandboxes.languages import LANGUAGES, Language
+from aigym_kernel.sandboxes.languages import LANGUAGES, Language, present
 from aigym_kernel.sandboxes.mapping import Program, run
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.settings import SANDBOXES, sandbox_name
@@ -32,6 +32,7 @@ __all__ = [
     "Sandbox",
     "check",
     "execute",
+    "languages_in",
     "open_sandbox",
 ]
 
@@ -100,3 +101,13 @@ def check(name: str) -> str | None:
     if execution.stdout != "fine\n":
         return f"{name}: a box opened, but 'echo fine' ended as {execution.status} {execution.detail}"
     return None
+
+
+def languages_in(sandbox: Sandbox) -> list[str]:
+    """The languages whose compiler or interpreter is there, by name, as `LANGUAGES` has them.
+
+    Raises:
+        SandboxError: no box can be opened here.
+    """
+    with sandbox.open(Limits()) as box:
+        return present(box)

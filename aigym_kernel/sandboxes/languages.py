@@ -208,6 +208,19 @@ def run(box: Box, name: str, file: str, limits: Limits, *, stdin: str | bytes = 
     return done
 
 
+def present(box: Box) -> list[str]:
+    """The names of the languages whose compiler or interpreter ``box`` has."""
+    programs = {name: _program(chosen.compile or chosen.run) for name, chosen in LANGUAGES.items()}
+    look = 'for name; do command -v "$name"; done'
+    done = box.run(["sh", "-c", look, "sh", *programs.values()])
+    found = {PurePosixPath(line).name for line in done.stdout.split()}
+    return [name for name, program in programs.items() if program in found]
+
+
+def _program(command: Sequence[str]) -> str:
+    return next(word for word in command if word != "env" and "=" not in word)
+
+
 def _run(
     box: Box, chosen: Language, command: Sequence[str], file: str, limits: Limits, stdin: str | bytes
 ) -> Execution:
@@ -215,7 +228,7 @@ def _run(
     words = [word.format(file=file, stem=stem, memory_mb=limits.memory_mb) for word in command]
     done = box.run(words, stdin=stdin, limits=limits, reserves_mb=chosen.reserves_mb)
     if done.exit_code == 127:
-        program = next(word for word in words if word != "env" and "=" not in word)
+        program = _program(words)
         # A program may end with 127 too, so the box is asked; nothing that it left could change the answer.
         if "/" not in program and box.run(["sh", "-c", 'command -v "$0"', program]).status == "error":
             raise SandboxError(
