@@ -17,6 +17,7 @@ from aigym_kernel.judge.metrics import check_metric
 from aigym_kernel.judge.outputs import check_output
 from aigym_kernel.judge.programs import check_program
 from aigym_kernel.judge.sources import check_static
+from aigym_kernel.judge.speed import check_speed
 from aigym_kernel.judge.testing import check_unit_tests
 from aigym_kernel.judge.texts import check_text
 from aigym_kernel.judge.verdict import Undecided, Verdict
@@ -30,6 +31,7 @@ from aigym_kernel.tasks import (
     MetricCheck,
     OutputCheck,
     ProgramCheck,
+    SpeedCheck,
     StaticCheck,
     Task,
     TextCheck,
@@ -56,6 +58,7 @@ CHECKS: Mapping[type, Callable[[Task, Any, Mapping[str, bytes], Sandbox], Verdic
     ProgramCheck: check_program,
     HumanCheck: check_human,
     StaticCheck: check_static,
+    SpeedCheck: check_speed,
     TextCheck: check_text,
     UnitTestsCheck: check_unit_tests,
 }

@@ -23,7 +23,7 @@ from typing import Any
 from aigym_kernel.judge import inside
 from aigym_kernel.judge.values import ANSWER_LENGTH, builtin_name, equal, line_of, parse, shown
 from aigym_kernel.judge.verdict import Verdict, ran_out, refill, run, share, stopped, visible_first
-from aigym_kernel.sandboxes.protocol import Box, Sandbox
+from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.tasks import FunctionCase, FunctionCheck, Task
 
 _SOURCE = Path(inside.__file__).read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def check_function(task: Task, check: FunctionCheck, files: Mapping[str, bytes],
             if not ran and "loading" in answer and "loading" in (alone := _ask(box, task, check, files)):
                 return Verdict(value=0.0, feedback=not_loaded(task, alone, files))
             ran += 1
-            if told := _problem(task, check, case, answer, files):
+            if told := problem(task, check.tolerance, case, answer, files):
                 call = f": {_call(check.function, case)}" if case.visible else " failed"
                 problems[number] = f"{'' if case.visible else 'hidden '}case {number + 1}{call}: {told}"
             if "late" in answer:
@@ -60,18 +60,25 @@ def check_function(task: Task, check: FunctionCheck, files: Mapping[str, bytes],
 def _ask(
     box: Box, task: Task, check: FunctionCheck, files: Mapping[str, bytes], case: FunctionCase | None = None
 ) -> dict[str, Any]:
-    """The solution's answer to one case, or to being loaded; ``{"ended": why}`` where there is none."""
-    job = {"file": task.answer, "function": check.function, "limit": ANSWER_LENGTH}
+    return ask(box, task, check.function, files, case)[0]
+
+
+def ask(
+    box: Box, task: Task, function: str, files: Mapping[str, bytes], case: FunctionCase | None
+) -> tuple[dict[str, Any], Execution]:
+    """The solution's answer to one case, or to being loaded; ``{"ended": why}`` where there is none. And how
+    its process ran."""
+    job = {"file": task.answer, "function": function, "limit": ANSWER_LENGTH}
     job |= {"args": None, "calls": None} if case is None else {"args": case.args, "calls": case.calls}
     refill(box, files)
     execution = run(box, ["python3", "-I", "-c", _SOURCE], stdin=marshal.dumps(job, 2).hex())
     line, complete, _ = execution.stdout.partition("\n")
     if execution.status == "ok" and complete:
-        return parse(line)
+        return parse(line), execution
     reason = stopped(execution, task.limits) or "ended with exit code 0"
     if execution.status in ("ok", "error", "signal"):
         reason = f"ended before answering ({reason.removeprefix('ended with ')})"
-    return {"ended": reason} | ({"late": True} if ran_out(execution) else {})
+    return {"ended": reason} | ({"late": True} if ran_out(execution) else {}), execution
 
 
 def not_loaded(task: Task, answer: Mapping[str, Any], files: Mapping[str, bytes]) -> str:
@@ -82,9 +89,9 @@ def not_loaded(task: Task, answer: Mapping[str, Any], files: Mapping[str, bytes]
     return f"{task.answer} cannot be used: {told}" + (f"\n{place}" if place else "")
 
 
-def _problem(
+def problem(
     task: Task,
-    check: FunctionCheck,
+    tolerance: float,
     case: FunctionCase,
     answer: Mapping[str, Any],
     files: Mapping[str, bytes],
@@ -102,7 +109,7 @@ def _problem(
     if "value" not in answer:
         told = str(answer.get("unsendable"))[:200] if case.visible else "it is not plain data, or too large"
         return f"what it returned cannot be used: {told}"
-    if equal(answer["value"], case.expected, check.tolerance):
+    if equal(answer["value"], case.expected, tolerance):
         return ""
     if not case.visible:
         return "wrong value"

@@ -231,6 +231,36 @@ class StaticCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpeedCheck:
+    """Measure the answer file against the hidden ``reference``, a file in the same language, over ``cases``:
+    of `FunctionCase` where ``function`` is named, else of `OutputCase`. All answers have to be right.
+
+    The value is mapped linearly from the ratio of the solution's time to the reference's: ``at_zero`` (and
+    more) gives 0, ``at_full`` (and less) 1. Both run ``repeats`` times, in turns.
+    """
+
+    type: Literal["speed"]
+    at_zero: Annotated[Number, Field(gt=0)]
+    at_full: Annotated[Number, Field(gt=0)]
+    function: str = ""
+    cases: HiddenFile = "hidden/speed.yaml"
+    reference: HiddenFile = "hidden/reference.py"
+    repeats: Annotated[Count, Field(le=100)] = 5
+    tolerance: Tolerance = 0.0
+
+    runs_answer: ClassVar[bool] = True
+    __pydantic_config__ = FORBID
+
+    @property
+    def case(self) -> Any:
+        return FunctionCase if self.function else OutputCase
+
+    @property
+    def python_only(self) -> bool:
+        return bool(self.function)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LlmCheck:
     """Have a language model grade the solution's files by ``instructions``, which say what earns how much.
 
@@ -266,6 +296,7 @@ Check = (
     | MetricCheck
     | StaticCheck
     | TextCheck
+    | SpeedCheck
     | LlmCheck
     | HumanCheck
 )

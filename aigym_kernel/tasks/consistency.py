@@ -7,7 +7,15 @@ from functools import singledispatch
 from pathlib import PurePosixPath
 
 from aigym_kernel import documents
-from aigym_kernel.tasks.checks import Check, MetricCheck, OutputCheck, ProgramCheck, StaticCheck, TextCheck
+from aigym_kernel.tasks.checks import (
+    Check,
+    MetricCheck,
+    OutputCheck,
+    ProgramCheck,
+    SpeedCheck,
+    StaticCheck,
+    TextCheck,
+)
 from aigym_kernel.tasks.definition import Task
 from aigym_kernel.tasks.fields import HiddenFile, WorkFile, named
 
@@ -37,7 +45,7 @@ def contradictions(task: Task) -> list[str]:
         where = f"rubric.criteria[{i}]"
         if c.name in names[:i]:
             problems.append(f"{where}.name: {c.name!r} is used twice; each criterion needs its own name")
-        if hasattr(c.check, "python_only") and task.language != "python":
+        if getattr(c.check, "python_only", False) and task.language != "python":
             problems.append(
                 f"{where}.check.type: {c.check.type!r} is for Python and language is {task.language!r}; "
                 "programs in any language are checked by stdin_stdout"
@@ -77,6 +85,15 @@ def wrong_values(check: Check) -> list[tuple[str, str]]:  # noqa: ARG001
     """Key and what is wrong with its value, where a check's fields contradict each other. To be extended
     by registering a function for the check's class."""
     return []
+
+
+@wrong_values.register
+def _(check: SpeedCheck) -> list[tuple[str, str]]:
+    if check.at_full < check.at_zero:
+        return []
+    return [
+        ("at_full", f"{check.at_full:g} must be less than at_zero ({check.at_zero:g}): less time is better")
+    ]
 
 
 @wrong_values.register

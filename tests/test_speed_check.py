@@ -1,0 +1,196 @@
+"""The speed check: slow, fast, wrong and dishonest solutions against a reference, and mistakes of a task."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import missing
+from test_judge import make, only
+
+from aigym_kernel.errors import TaskError
+from aigym_kernel.judge import judge
+from aigym_kernel.tasks import Task
+
+pytestmark = pytest.mark.usefixtures("sandbox")
+
+N = 4_000_000
+REFERENCE = "def work(n):\n    total = 0\n    for i in range(n):\n        total += i & 3\n    return total\n"
+SLOW = REFERENCE.replace("    return", "    for i in range(7 * n):\n        i & 3\n    return")
+FAST = "def work(n):\n    full, rest = divmod(n, 4)\n    return full * 6 + rest * (rest - 1) // 2\n"
+EXPECTED = N // 4 * 6
+
+
+def speed(folder: Path, reference: str = REFERENCE, **change: Any) -> Task:
+    check = {"type": "speed", "function": "work", "at_zero": 4.0, "at_full": 2.0, "repeats": 3} | change
+    cases = [{"args": [N], "expected": EXPECTED}]
+    return make(
+        folder,
+        [{"check": check}],
+        {"speed.yaml": cases, "reference.py": reference},
+        limits={"wall_s": 20.0},
+    )
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return speed(tmp_path_factory.mktemp("tasks") / "work")
+
+
+@pytest.mark.parametrize(
+    ("solution", "value"), [(REFERENCE, 1.0), (FAST, 1.0), (SLOW, 0.0)], ids=["same", "fast", "slow"]
+)
+def test_the_ratio_decides(work: Task, solution: str, value: float) -> None:
+    mark = only(judge(work, solution))
+    assert mark.value == value, mark.feedback
+    assert "times the reference's time over 3 turns" in mark.feedback
+
+
+def test_a_wrong_answer_is_worth_nothing_however_fast(work: Task) -> None:
+    for wrong in ("def work(n): return 0", "def work(n): raise ValueError", "work = 5", "def work(n"):
+        mark = only(judge(work, wrong))
+        assert mark.value == 0.0
+        assert "case 1 is not right" in mark.feedback
+        assert str(EXPECTED) not in mark.feedback
+
+
+DISHONEST = {
+    "remembers from turn to turn": """
+import os
+PLACES = ['/work', '/tmp', '/dev/shm', '/work/__pycache__', '/var/tmp', '/run']
+def work(n):
+    for place in PLACES:
+        if os.path.exists(place + '/known'): return int(open(place + '/known').read())
+    total = 0
+    for i in range(n * 6): total += i & 3
+    total = n // 4 * 6
+    for place in PLACES:
+        try:
+            os.makedirs(place, exist_ok=True)
+            open(place + '/known', 'w').write(str(total))
+        except OSError: pass
+    return total
+""",
+    "hides its CPU time": """
+import os, signal
+def work(n):
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    out, into = os.pipe()
+    if os.fork() == 0:
+        total = 0
+        for i in range(n * 5): total += i & 3
+        os.write(into, str(n // 4 * 6).encode())
+        os._exit(0)
+    os.close(into)
+    return int(os.read(out, 100))
+""",
+    "waits instead": """
+import time
+def work(n):
+    time.sleep(1)
+    full, rest = divmod(n, 4)
+    return full * 6 + rest * (rest - 1) // 2
+""",
+    "slows the reference down": """
+import os, time
+def work(n):
+    for _ in range(4):
+        if os.fork() == 0:
+            os.setsid()
+            while True: pass
+    for place in ('/work', '/tmp', '/dev/shm'):
+        try: open(place + '/sitecustomize.py', 'w').write('while True: pass')
+        except OSError: pass
+    total = 0
+    for i in range(n * 5): total += i & 3
+    return n // 4 * 6
+""",
+    "patches the clocks": """
+import time
+for name in ('time', 'perf_counter', 'process_time', 'monotonic', 'thread_time'):
+    setattr(time, name, lambda: 0.0)
+def work(n):
+    total = 0
+    for i in range(n * 5): total += i & 3
+    return n // 4 * 6
+""",
+    "answers and goes on": """
+import os
+def work(n):
+    if os.fork() == 0:
+        return n // 4 * 6 + 1
+    for i in range(n * 5): pass
+    return n // 4 * 6
+""",
+}
+
+
+@pytest.mark.parametrize("name", DISHONEST)
+def test_cheating_gains_nothing(work: Task, name: str) -> None:
+    mark = only(judge(work, DISHONEST[name]))
+    assert mark.value == 0.0, mark.feedback
+
+
+def test_programs_are_measured_too(tmp_path: Path) -> None:
+    program = "n = int(input())\ntotal = 0\nfor i in range(n): total += i & 3\nprint(total)\n"
+    check = {"type": "speed", "at_zero": 4.0, "at_full": 2.0, "repeats": 3}
+    files = {"speed.yaml": [{"stdin": f"{N}\n", "stdout": f"{EXPECTED}\n"}], "reference.py": program}
+    task = make(tmp_path / "work", [{"check": check}], files, limits={"wall_s": 20.0})
+    assert only(judge(task, program)).value == 1.0
+    assert only(judge(task, "for i in range(30_000_000): pass\n" + program)).value == 0.0
+    assert "case 1 is not right: wrong output" in only(judge(task, "print(1)")).feedback
+
+
+def test_a_compiled_language(tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        missing("no gcc: the speed of C programs was not measured")
+    program = """
+#include <stdio.h>
+int main(void) {
+    long n; volatile long total = 0;
+    if (scanf("%ld", &n) != 1) return 1;
+    for (long i = 0; i < n * TIMES; i++) total += i & 3;
+    printf("%ld\\n", total / TIMES);
+}"""
+    check = {"type": "speed", "at_zero": 4.0, "at_full": 2.0, "repeats": 3, "reference": "hidden/reference.c"}
+    n = 600_000_000
+    files = {
+        "speed.yaml": [{"stdin": f"{n}\n", "stdout": f"{n // 4 * 6}\n"}],
+        "reference.c": program.replace("TIMES", "1"),
+    }
+    task = make(
+        tmp_path / "work", [{"check": check}], files, language="c", answer="main.c", limits={"wall_s": 20.0}
+    )
+    assert only(judge(task, program.replace("TIMES", "1"))).value == 1.0
+    assert only(judge(task, program.replace("TIMES", "5"))).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        ("def work(n): return 1", "hidden/reference.py: case 1: wrong value"),
+        ("def work(n", "hidden/reference.py: case 1: raised SyntaxError"),
+        (FAST, "give larger cases"),
+    ],
+)
+def test_a_reference_that_will_not_do_is_no_zero(tmp_path: Path, reference: str, told: str) -> None:
+    score = judge(speed(tmp_path / "work", reference), REFERENCE)
+    assert score.total is None
+    assert told in only(score).feedback
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"at_full": 4.0}, r"check.at_full: 4 must be less than at_zero \(4\)"),
+        ({"at_zero": -1.0}, "greater than 0"),
+        ({"reference": "hidden/no.py"}, "there is no file 'hidden/no.py'"),
+        ({"cases": "hidden/no.yaml"}, "there is no file 'hidden/no.yaml'"),
+        ({"repeats": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_mistakes_of_a_task(tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    with pytest.raises(TaskError, match=told):
+        speed(tmp_path / "work", **change)
