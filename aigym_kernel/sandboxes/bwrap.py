@@ -44,6 +44,7 @@ from aigym_kernel.sandboxes.remote import (
     receive_exactly,
     send_all,
     settings,
+    wait_for,
 )
 from aigym_kernel.sandboxes.starter import NOBODY, Starter, starter
 from aigym_kernel.tasks import Limits
@@ -116,6 +117,9 @@ class _ProcessLink:
 
     def send(self, data: bytes, deadline: float) -> None:
         send_all(self._socket, data, deadline)
+
+    def wait(self, deadline: float) -> None:
+        wait_for(self._socket, deadline)
 
     def receive(self, size: int, deadline: float) -> bytes:
         return receive_exactly(self._socket, size, deadline)

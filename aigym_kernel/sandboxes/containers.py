@@ -43,6 +43,7 @@ from aigym_kernel.sandboxes.remote import (
     receive_exactly,
     send_all,
     settings,
+    wait_for,
 )
 from aigym_kernel.tasks import Limits
 
@@ -112,6 +113,9 @@ class _AttachedLink:
 
     def send(self, data: bytes, deadline: float) -> None:
         send_all(self._socket, data, deadline)
+
+    def wait(self, deadline: float) -> None:
+        wait_for(self._socket, deadline)
 
     def receive(self, size: int, deadline: float) -> bytes:
         while len(self._ready) < size:

@@ -13,6 +13,7 @@ from aigym_kernel.tasks import Limits
 
 if TYPE_CHECKING:
     from aigym_kernel.sandboxes.mapping import Program
+    from aigym_kernel.sandboxes.sessions import Kind, Session
 
 Status = Literal[
     "ok",
@@ -56,9 +57,24 @@ class Execution:
         return asdict(self)
 
 
+def reported(answer: Mapping[str, Any], outputs: Sequence[bytes]) -> Execution:
+    """What a runner's answer says, with stdout and stderr."""
+    stdout, stderr = (output.decode("utf-8", "replace") for output in outputs)
+    return Execution(
+        status=answer["status"],
+        exit_code=answer["exit_code"],
+        stdout=stdout,
+        stderr=stderr,
+        wall_s=answer["wall_s"],
+        cpu_s=answer["cpu_s"],
+        peak_memory_mb=answer["peak_kb"] / 1024,
+        detail=answer["detail"],
+    )
+
+
 class Box(Protocol):
     """An open sandbox. Its working folder ``/work`` lives until `close`; processes only as long as
-    the `run` that started them. Usable as a context manager and from any thread, one call at a time."""
+    the `run` or the session that started them. Usable as a context manager and from any thread, one call at a time."""
 
     def run(
         self,
@@ -71,6 +87,12 @@ class Box(Protocol):
         """Run ``command`` in ``/work`` (``limits`` may only tighten time and output, not memory of
         the box). When it returns, nothing that it started is alive. ``reserves_mb``: address space that
         the program is known to set aside without using it, where address space is limited at all."""
+        ...
+
+    def session(self, kind: Kind = "bash") -> Session:
+        """A program that stays between commands: ``bash`` or ``ipython``. While one is open, `run` and
+        `clear` are refused, since they leave no process alive, and files are put in and taken out with all
+        processes halted. Raises SandboxError where it does not start."""
         ...
 
     def write(self, files: Mapping[str, str | bytes]) -> None:

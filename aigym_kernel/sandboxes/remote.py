@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 import threading
 import time
@@ -24,6 +25,7 @@ from aigym_kernel.sandboxes.cgroups import Group, Used
 from aigym_kernel.sandboxes.inside import frames
 from aigym_kernel.sandboxes.inside.files import parts
 from aigym_kernel.sandboxes.protocol import Execution, Status
+from aigym_kernel.sandboxes.sessions import Kind, Session
 from aigym_kernel.tasks import Limits
 
 GRACE_S = 15.0  # beyond the wall limit: what a busy machine may need to end and answer a run
@@ -37,6 +39,10 @@ class Link(Protocol):
 
     def send(self, data: bytes, deadline: float) -> None:
         """All of ``data``."""
+        ...
+
+    def wait(self, deadline: float) -> None:
+        """Until there is something to receive, or no runner any more."""
         ...
 
     def receive(self, size: int, deadline: float) -> bytes:
@@ -70,6 +76,14 @@ def send_all(to: socket.socket, data: bytes, deadline: float) -> None:
     """`Link.send` for a socket."""
     to.settimeout(max(deadline - time.monotonic(), 0.001))
     to.sendall(data)
+
+
+def wait_for(source: socket.socket, deadline: float) -> None:
+    """`Link.wait` for a socket."""
+    poller = select.poll()
+    poller.register(source, select.POLLIN)
+    if not poller.poll(max(deadline - time.monotonic(), 0) * 1000):
+        raise TimeoutError("no answer")
 
 
 def receive_exactly(source: socket.socket, size: int, deadline: float) -> bytes:
@@ -126,6 +140,9 @@ class RunnerBox:
         self.limits = limits
         self._link = link
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._sessions: list[Session] = []
+        self._command, self._deadline = "", 0.0  # the one of a session that runs now
         self._broken = ""
         self._ended_for_memory = False
         self._closed = False
@@ -153,6 +170,7 @@ class RunnerBox:
         """
         if isinstance(command, str) or not command:
             raise SandboxError(f"command={command!r}: give a list such as ['bash', '-c', 'ls']")
+        self._refuse_beside_sessions("run")
         most, asked = self.limits, limits or self.limits
         wall_s = min(most.wall_s, asked.wall_s)
         output_kb = min(most.output_kb, asked.output_kb)
@@ -164,24 +182,36 @@ class RunnerBox:
         }
         started = time.monotonic()
         request = {"do": "run", "argv": list(command), "limits": tighter}
-        group = self._link.group
-        if group:
-            group.begin()
         try:
-            answer, outputs = self._ask(request, [_bytes(stdin)], wall_s + GRACE_S)
+            return self.carry_out(request, [_bytes(stdin)], wall_s, output_kb)[0]
         except NotWritten:
             raise
         except SandboxError as error:
-            if self._ended_for_memory:
-                return _cut_short("memory_limit", self._too_much_memory(), time.monotonic() - started)
             return _cut_short("sandbox_error", str(error), time.monotonic() - started)
+
+    def carry_out(
+        self, request: Mapping[str, Any], blobs: Sequence[bytes], wall_s: float, output_kb: int
+    ) -> tuple[Execution, dict[str, Any]]:
+        """Something that runs a program: what came of it, and the runner's answer. Raises SandboxError."""
+        started, group = time.monotonic(), self._link.group
+        if group:
+            group.begin()
+        try:
+            answer, outputs = self._ask(request, blobs, wall_s + GRACE_S)
+        except NotWritten:
+            raise
+        except SandboxError:
+            if not self._ended_for_memory:
+                raise
+            told = self._too_much_memory()
+            return _cut_short("memory_limit", told, time.monotonic() - started), {"ended": told}
         used = group.end() if group else Used(peak_kb=0, killed=0)
         status, exit_code, detail = answer["status"], answer["exit_code"], answer["detail"]
         self._worn = self._worn or bool(used.killed)
         if used.killed and status in ("ok", "error", "signal"):
             status, exit_code, detail = "memory_limit", None, self._too_much_memory()
         stdout, stderr = (_text(output, output_kb) for output in outputs)
-        return Execution(
+        execution = Execution(
             status=status,
             exit_code=exit_code,
             stdout=stdout,
@@ -191,9 +221,16 @@ class RunnerBox:
             peak_memory_mb=max(answer["peak_kb"], used.peak_kb) / 1024,
             detail=detail,
         )
+        return execution, answer
 
     def _too_much_memory(self) -> str:
         return f"the kernel ended a process: {self.limits.memory_mb} MiB allowed"
+
+    def session(self, kind: Kind = "bash") -> Session:
+        """See `Box.session`."""
+        session = Session(self, kind)
+        self._sessions.append(session)
+        return session
 
     def write(self, files: Mapping[str, str | bytes]) -> None:
         """See `Box.write`. Links, pipes and folders that stand in a file's place are replaced."""
@@ -211,6 +248,7 @@ class RunnerBox:
 
     def clear(self) -> None:
         """See `Box.clear`."""
+        self._refuse_beside_sessions("clear")
         self._ask({"do": "clear"}, [], 60)
 
     def put(self, files: Mapping[str, str | bytes]) -> None:
@@ -249,6 +287,19 @@ class RunnerBox:
     ) -> None:
         self.close()
 
+    def ask(
+        self, message: Mapping[str, Any], blobs: Sequence[bytes], seconds: float
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """See `sessions.Talk`."""
+        return self._ask(message, blobs, seconds + GRACE_S)
+
+    def interrupt(self, nonce: str) -> None:
+        """See `sessions.Talk`."""
+        with self._sending, contextlib.suppress(OSError):  # without a runner, who waits will notice
+            # The deadline of whoever waits: a socket has one time-out for both directions.
+            if nonce and nonce == self._command:
+                self._link.send(frames.pack({"do": "interrupt", "nonce": nonce}), self._deadline)
+
     def _ask(
         self, message: Mapping[str, Any], blobs: Sequence[bytes], seconds: float
     ) -> tuple[dict[str, Any], list[bytes]]:
@@ -256,18 +307,24 @@ class RunnerBox:
         with self._lock:
             if self._closed:
                 raise SandboxError(self._broken or "the box is closed; open another")
-            return self._exchange(frames.pack(message, blobs), seconds)
+            return self._exchange(frames.pack(message, blobs), seconds, message.get("nonce", ""))
 
-    def _exchange(self, data: bytes, seconds: float) -> tuple[dict[str, Any], list[bytes]]:
+    def _exchange(
+        self, data: bytes, seconds: float, command: str = ""
+    ) -> tuple[dict[str, Any], list[bytes]]:
         deadline = time.monotonic() + seconds
         most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11)
-        refused = ""
+        refused, interrupt = "", None
         try:
-            self._link.send(data, deadline)
+            with self._sending:
+                self._link.send(data, deadline)
+                self._command, self._deadline = command, deadline
             if self._put:
                 answer, _ = frames.unpack(lambda size: self._link.receive(size, deadline), most)
                 refused = answer.get("error", "")
                 self._put = False
+            if command:
+                interrupt = self._await(deadline)
             answer, found = frames.unpack(lambda size: self._link.receive(size, deadline), most)
         except BaseException as error:
             # Whatever cut the exchange, an interrupt too: the next answer would belong to this question.
@@ -277,11 +334,34 @@ class RunnerBox:
             if isinstance(error, _BROKEN):
                 raise SandboxError(self._broken) from None
             raise
+        finally:
+            self._command = ""
+        if interrupt:
+            raise interrupt
         if refused:
             raise NotWritten(refused)
         if "error" in answer:
             raise SandboxError(answer["error"])
         return answer, found
+
+    def _await(self, deadline: float) -> KeyboardInterrupt | None:
+        """The answer to a session's command. A KeyboardInterrupt ends the command, not the box."""
+        interrupt = None
+        while True:
+            try:
+                self._link.wait(deadline)
+            except KeyboardInterrupt as error:
+                interrupt = error
+                self.interrupt(self._command)
+            else:
+                return interrupt
+
+    def _refuse_beside_sessions(self, what: str) -> None:
+        if kinds := [session.kind for session in self._sessions if not session.ended]:
+            raise SandboxError(
+                f"{what} leaves no process alive, and a session ({kinds[0]}) is open in this box: use the "
+                "session's own run, close the session first, or open another box"
+            )
 
     def _finish(self, *, sound: bool) -> str:
         if self._closed:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WORK = "/work"
 DISKS = (WORK, "/tmp")  # each of ``disk_mb`` and ``files``
-PLACES = (WORK, "/tmp", "/dev/shm", "/dev/mqueue")  # all that a program can write to
+PLACES = (*DISKS, "/dev/shm", "/dev/mqueue")  # all that a program can write to
 MAX_DEPTH = 64  # folders below /work; deeper ones are not exported
 MAX_PATH, MAX_NAMES = 4_000, 8 << 20  # bytes of one path, and of all that are exported
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

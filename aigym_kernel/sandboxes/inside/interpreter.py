@@ -136,7 +136,7 @@ def become(jobs: _socket.socket, own: frozenset[str]) -> Callable[[], int]:
     argv, isolated, command, rest, limits = marshal.loads(_exactly(jobs, struct.unpack(">Q", head)[0]))
     jobs.detach()
     try:
-        settle(struct.unpack("3i", control[0][2]), limits)
+        settle(dict(enumerate(struct.unpack("3i", control[0][2]))), limits)
         dumpable(True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         program = _program(argv[0], command, rest)

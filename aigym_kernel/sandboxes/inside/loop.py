@@ -1,8 +1,9 @@
 """The runner's loop: says hello, then answers frames until the host hangs up.
 
-``write``, ``run``, ``read``, ``export`` and ``clear`` come in any order and number. Each gets one answer.
-When descriptor 0 ends, so does the runner, and the kernel then ends every process of its namespace. In a box
-of a pool, ``renew`` ends a lease: the answer is the next lease's hello."""
+``write``, ``run``, ``read``, ``export`` and ``clear``, and for sessions ``shell``, ``tell`` and ``end``, come
+in any order and number. Each gets one answer; ``interrupt``, which may come while a ``tell`` is carried out,
+gets none. When descriptor 0 ends, so does the runner, and the kernel then ends every process of its namespace.
+In a box of a pool, ``renew`` ends a lease: the answer is the next lease's hello."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from aigym_kernel.sandboxes.inside import files
 from aigym_kernel.sandboxes.inside.confine import confine
 from aigym_kernel.sandboxes.inside.frames import pack, unpack
 from aigym_kernel.sandboxes.inside.run import run
+from aigym_kernel.sandboxes.inside.shells import Shells
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +27,24 @@ RENEWED, HUNG_UP = 0, 1  # how a runner's process ends
 
 
 def _answer(
-    message: dict[str, Any], blobs: list[bytes], limits: Mapping[str, Any], waiting: Waiting | None
+    message: dict[str, Any], blobs: list[bytes], limits: Mapping[str, Any], shells: Shells, waiting: Waiting | None
 ) -> tuple[dict[str, Any], list[bytes]]:
-    most = limits["disk_mb"] << 20
     if message["do"] == "run":
         return run(message["argv"], blobs[0], {**limits, **message["limits"]}, waiting)
+    if message["do"] == "shell":
+        if waiting:
+            waiting.send_away()
+        return {"shell": shells.start(message["argv"], message["status_at"], limits)}, []
+    if message["do"] == "tell":
+        return shells.tell(message, blobs[0], {**limits, **message["limits"]}, _hear)
+    if message["do"] == "end":
+        shells.end(message["shell"])
+        return {}, []
+    with shells.halted():
+        return _files(message, blobs, limits["disk_mb"] << 20)
+
+
+def _files(message: dict[str, Any], blobs: list[bytes], most: int) -> tuple[dict[str, Any], list[bytes]]:
     if message["do"] == "write":
         files.write(dict(zip(message["paths"], blobs)))
         return {}, []
@@ -58,16 +73,17 @@ def main(settings: Mapping[str, Any], own: frozenset[str]) -> Callable[[], int] 
 
 
 def _serve(settings: Mapping[str, Any], waiting: Waiting | None) -> int:
-    limits, wiping = settings["limits"], None
+    limits, wiping, shells = settings["limits"], None, Shells()
     if waiting and settings["level"] == "reuse":
         from aigym_kernel.sandboxes.inside.wiping import Wiping
 
         wiping = Wiping(waiting)
     _send({"pid": os.getpid()})
     while True:
-        if waiting:
+        if waiting and not shells.living():
             waiting.ask()
         try:
+            shells.idle()
             message, blobs = unpack(_take, 1 << 40)
         except EOFError:
             return HUNG_UP
@@ -75,15 +91,22 @@ def _serve(settings: Mapping[str, Any], waiting: Waiting | None) -> int:
             if message["do"] == "renew":
                 if not wiping:
                     return RENEWED
+                shells.end_all()
                 problem = wiping.after(limits)
                 _send({"error": problem} if problem else {"pid": os.getpid()})
-            else:
-                answer, found = _answer(message, blobs, limits, waiting)
+            elif message["do"] != "interrupt":  # which may come just after what it was to interrupt
+                answer, found = _answer(message, blobs, limits, shells, waiting)
                 _send(answer, found)
                 if wiping:
                     wiping.heed(answer)
+        except EOFError:
+            return HUNG_UP
         except (OSError, ValueError, RecursionError) as error:
             _send({"error": f"{error}"})
+
+
+def _hear() -> dict[str, Any]:
+    return unpack(_take, 1 << 40)[0]
 
 
 def _take(size: int) -> bytes:

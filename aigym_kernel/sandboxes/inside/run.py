@@ -29,7 +29,7 @@ LIBRARIES = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in 
 TICK_S = 0.01  # how often the process tree is looked at, at most
 
 
-def _become(argv: Sequence[str], pipes: Sequence[int], limits: Mapping[str, Any]) -> None:
+def become(argv: Sequence[str], pipes: Mapping[int, int], limits: Mapping[str, Any]) -> None:
     """In the forked child: the program takes its place. Never returns."""
     try:
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
@@ -41,12 +41,15 @@ def _become(argv: Sequence[str], pipes: Sequence[int], limits: Mapping[str, Any]
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def settle(pipes: Sequence[int], limits: Mapping[str, Any]) -> None:
-    """Give this new process the descriptors, the place and the limits of a program."""
+def settle(pipes: Mapping[int, int], limits: Mapping[str, Any]) -> None:
+    """Give this new process its descriptors (what each is to be a copy of), the place and the limits of a
+    program."""
     os.setsid()
-    for target, descriptor in enumerate(pipes):
-        os.dup2(descriptor, target)
-    os.closerange(3, 65536)
+    kept = sorted(pipes)
+    for target in kept:
+        os.dup2(pipes[target], target)
+    for first, last in zip(kept, [*kept[1:], 65536]):
+        os.closerange(first + 1, last)
     os.umask(0o022)
     os.chmod(WORK, 0o755)
     os.chdir(WORK)
@@ -83,7 +86,7 @@ def run(
     if not child:
         child = os.fork()
         if child == 0:
-            _become(argv, inner, limits)
+            become(argv, dict(enumerate(inner)), limits)
     for descriptor in inner:
         os.close(descriptor)
     tree = Tree(limits)
@@ -97,16 +100,17 @@ def run(
                 output += piece
         os.close(descriptor)
         if len(output) > most and cause is None:
-            cause = _too_much(limits)
+            cause = too_much(limits)
     stdout, stderr = (bytes(output[:most]) for output in outputs.values())
-    status, code, detail = _verdict(tree.ended[child], cause, oom_kills() > kills, stderr, limits)
+    status, code, detail = verdict(tree.ended[child], cause, oom_kills() > kills, stderr, limits)
     if status in ("error", "signal"):
         detail = "; ".join(filter(None, (detail, _met(tree, detail, stderr))))
     used = {"wall_s": time.monotonic() - started, "cpu_s": tree.cpu_s, "peak_kb": tree.peak_kb}
     return {"status": status, "exit_code": code, "detail": detail, **used}, [stdout, stderr]
 
 
-def _too_much(limits: Mapping[str, Any]) -> tuple[str, str]:
+def too_much(limits: Mapping[str, Any]) -> tuple[str, str]:
+    """The cause of an end for too much output."""
     return "output_limit", f"more than {limits['output_kb']} KiB on one stream"
 
 
@@ -152,7 +156,7 @@ def _watch(
                 if descriptor == 0:
                     os._exit(1)
                 elif descriptor == stdin_end:
-                    rest = _feed(stdin_end, rest)
+                    rest = feed(stdin_end, rest)
                     if not rest:
                         poller.unregister(stdin_end)
                         os.close(stdin_end)
@@ -163,7 +167,7 @@ def _watch(
                     if not piece:
                         poller.unregister(descriptor)
                     if len(outputs[descriptor]) > most:
-                        return _too_much(tree.limits)
+                        return too_much(tree.limits)
             tree.reap()
             if child in tree.ended:
                 return None
@@ -181,7 +185,7 @@ def _watch(
                 os.close(descriptor)
 
 
-def _feed(descriptor: int, rest: memoryview) -> memoryview:
+def feed(descriptor: int, rest: memoryview) -> memoryview:
     """Write what fits; what is left, nothing when the program closed its end."""
     try:
         return rest[os.write(descriptor, rest[:65536]) :] if rest else rest
@@ -191,7 +195,7 @@ def _feed(descriptor: int, rest: memoryview) -> memoryview:
         return rest[:0]
 
 
-def _verdict(
+def verdict(
     wait_status: int, cause: tuple[str, str] | None, oom: bool, stderr: bytes, limits: Mapping[str, Any]
 ) -> tuple[str, int | None, str]:
     """Status, exit code, detail. The cause that ended the run counts first, then the kernel's word.

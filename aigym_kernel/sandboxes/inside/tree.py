@@ -50,11 +50,11 @@ class Tree:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
         most_kb = self.limits["memory_mb"] << 10
         for pid in pids:
-            status = _proc(pid, "status")
+            status = proc(pid, "status")
             memory_kb += _field(status, b"RssAnon:") + _field(status, b"RssShmem:")
             tasks += _field(status, b"Threads:")
             if self.limits["cpu_s"] is not None:
-                cpu_s += _cpu_s(_proc(pid, "stat"))
+                cpu_s += cpu_time_s(proc(pid, "stat"))
         self.most_tasks = max(self.most_tasks, tasks)
         if memory_kb > self.peak_kb and len(pids) > 1:  # the sum counts shared pages again and again
             memory_kb = sum(map(_proportional_kb, pids))
@@ -66,9 +66,8 @@ class Tree:
         if tasks > self.limits["pids"]:
             return "signal", f"killed: {tasks} processes and threads, {self.limits['pids']} allowed"
         for folder in DISKS:
-            disk = os.statvfs(folder)
             # Empty ones too cost kernel memory, which no limit of a file system's size sees.
-            if disk.f_files - disk.f_ffree > self.limits["files"] + 1:
+            if files(folder) > self.limits["files"] + 1:
                 return "signal", f"killed: more than {self.limits['files']} files in {folder}"
         return None
 
@@ -82,7 +81,14 @@ class Tree:
             alive = self.reap(block=True)
 
 
-def _proc(pid: int, name: str) -> bytes:
+def files(folder: str) -> int:
+    """How many there are on its disk."""
+    disk = os.statvfs(folder)
+    return disk.f_files - disk.f_ffree
+
+
+def proc(pid: int, name: str) -> bytes:
+    """A table of a process; empty where there is none."""
     try:
         descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
     except OSError:
@@ -101,16 +107,16 @@ def _field(text: bytes, name: bytes) -> int:
     return int(text[at + 1 + len(name) :].split(None, 1)[0]) if at >= 0 else 0
 
 
-def _cpu_s(text: bytes) -> float:
+def cpu_time_s(text: bytes) -> float:
     """User and system time of a process and of the children that it waited for."""
     fields = text.rpartition(b")")[2].split()[11:15]
     return float(sum(map(int, fields)) / os.sysconf("SC_CLK_TCK"))
 
 
 def _proportional_kb(pid: int) -> int:
-    text = _proc(pid, "smaps_rollup")
+    text = proc(pid, "smaps_rollup")
     if not text:  # an undumpable process hides this table, and is counted in full
-        text = _proc(pid, "status")
+        text = proc(pid, "status")
         return _field(text, b"RssAnon:") + _field(text, b"RssShmem:")
     return _field(text, b"Pss_Anon:") + _field(text, b"Pss_Shmem:")
 
