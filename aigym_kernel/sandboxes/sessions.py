@@ -23,9 +23,11 @@ itself. Not here: what happens inside the box (`inside.shells`), the IPython sid
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
+import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -37,8 +39,12 @@ from aigym_kernel.tasks import Limits
 
 Program = Literal["bash", "ipython"]
 
+ENDED = "the session has ended: "  # how the runner, too, says it
 START_S = 30.0  # for the program to begin; IPython takes about half a second
 STATUS_AT = 61  # the descriptor for exit codes: scripts use the lowest ones, bash itself the highest
+_NO_TERMINAL = re.compile(
+    r"^bash: \[\d+: \d+ \(\d+\)\] tcsetattr: Inappropriate ioctl for device\n", re.MULTILINE
+)
 _PROMPTS = "PROMPT_COMMAND PS0 PS1 PS2"
 
 
@@ -68,8 +74,8 @@ class _Shell:
     setup: str
     script: Callable[[bytes, str, int, int], bytes]
     """What makes it carry out a command and report: by command, nonce, the exit code before, descriptor."""
-    nothing: str
-    """What it reads without doing anything; empty if a command cannot keep it from reporting."""
+    again: Callable[[str, int], str]
+    """What makes it report again, by nonce and descriptor; empty if nothing can keep it from reporting."""
 
 
 def _bash(command: bytes, nonce: str, code_before: int, at: int) -> bytes:
@@ -77,9 +83,13 @@ def _bash(command: bytes, nonce: str, code_before: int, at: int) -> bytes:
     # line ends what an unbalanced quote has left in the parser.
     before = f"{{ (exit {code_before}) && \\builtin :; }} 2>/dev/null\n" if code_before else ""
     quoted = b"'" + command.replace(b"'", b"'\\''") + b"'"
-    report = f"{{ \\builtin printf '{nonce} %s\\n' \"$?\" >&{at}; \\builtin unset {_PROMPTS}; }} 2>/dev/null\n"
-    return b"".join(
-        [before.encode(), b"\\builtin eval ", quoted, f" </dev/null {at}>&-\n\n".encode(), report.encode()]
+    after = f" </dev/null {at}>&-\n{_report(nonce, at)}"
+    return b"".join([before.encode(), b"\\builtin eval ", quoted, after.encode()])
+
+
+def _report(nonce: str, at: int) -> str:
+    return (
+        f"\n{{ \\builtin printf '{nonce} %s\\n' \"$?\" >&{at}; \\builtin unset {_PROMPTS}; }} 2>/dev/null\n"
     )
 
 
@@ -97,15 +107,24 @@ _SHELLS = {
         argv=lambda _: ["bash", "--noprofile", "--norc", "--noediting", "-i"],
         setup=f"set +o history +H; unset HISTFILE MAILCHECK {_PROMPTS}; shopt -u checkwinsize",
         script=_bash,
-        nothing="\n",
+        again=_report,
     ),
     "ipython": _Shell(
         argv=lambda at: ["python3", "-I", "-c", _cells(), str(at)],
         setup="",
         script=_cell,
-        nothing="",
+        again=lambda _nonce, _at: "",
     ),
 }
+
+
+def _about_signals(done: Execution) -> Execution:
+    """Without bash's complaint, after a program was killed, that it has no terminal, but with the signal."""
+    detail, code = done.detail, done.exit_code or 0
+    if code > 128 and code - 128 in list(signal.Signals):
+        name = signal.Signals(code - 128).name
+        detail = f"{code} stands for a program killed by {name}; {detail}".removesuffix("; ")
+    return replace(done, stderr=_NO_TERMINAL.sub("", done.stderr), detail=detail)
 
 
 class Session:
@@ -146,7 +165,7 @@ class Session:
         if timeout_s is not None and not timeout_s > 0:
             raise SolutionError(f"timeout_s={timeout_s!r}: give a positive number of seconds")
         if self.ended:
-            raise SandboxError(f"the {self.program} session has ended: {self.ended}. restart() begins anew")
+            raise SandboxError(f"{ENDED}{self.ended}. restart() begins anew")
         wall_s = self._box.limits.wall_s
         return self._tell(command, wall_s if timeout_s is None else min(timeout_s, wall_s))
 
@@ -190,15 +209,19 @@ class Session:
         self._nonce = secrets.token_hex(8)
         text = command.encode("utf-8", "surrogatepass")
         script = self._shell.script(text, self._nonce, self._code, self._at)
-        message = {"do": "tell", "shell": self._number, "nonce": self._nonce, "nothing": self._shell.nothing}
+        message = {"do": "tell", "shell": self._number, "nonce": self._nonce}
+        message["again"] = self._shell.again(self._nonce, self._at)
         try:
             answer, outputs = self._box.ask({**message, "limits": {"wall_s": wall_s}}, [script], wall_s)
         except SandboxError as error:
-            self.ended = str(error)
-            raise
+            self.ended = str(error).removeprefix(ENDED)
+            raise SandboxError(
+                f"{error}. restart() begins anew" if ENDED in str(error) else str(error)
+            ) from None
         self._code = answer["exit_code"] or 0
         self.ended = answer["ended"]
-        return reported(answer, outputs)
+        execution = reported(answer, outputs)
+        return _about_signals(execution) if self.program == "bash" else execution
 
     def __enter__(self) -> Self:
         return self

@@ -33,6 +33,7 @@ IDLE_S = 0.1  # how often the tree is looked at while no command runs
 PATIENCE_S = 1.0  # from the first SIGINT to the first SIGKILL; a broken limit starts with the latter
 AGAIN_S = 0.1  # between the rounds after that: a list of commands begins the next one, a loop another
 GIVE_UP_S = 2.5  # from the first SIGINT to the end of the shell itself
+ASK_AGAIN = 3
 STATUS_BYTES = 65536  # a shell says less than this of one command
 
 
@@ -92,7 +93,7 @@ class _Command:
 
     def __init__(self, message: Mapping[str, Any], script: bytes, limits: Mapping[str, Any]) -> None:
         self.nonce: str = message["nonce"]
-        self.nothing: bytes = message["nothing"].encode()
+        self.again: bytes = message["again"].encode()
         self.rest = memoryview(script)
         self.limits = limits
         self.most = limits["output_kb"] << 10
@@ -100,7 +101,7 @@ class _Command:
         self.ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
         self.code: int | None = None
         self.said = b""
-        self.asked = False
+        self.asked = 0
         self.cause: Cause | None = None
         self.stopped = 0.0  # when its end began, at the latest
         self.next_round = 0.0
@@ -195,21 +196,24 @@ class Shells:
         command = _Command(message, script, limits)
         self._hold(limits)
         self._tree.peak_kb = 0
-        self._tree.cpu_s -= self._cpu_s()  # so that it counts from here
         self._watch(shell, command, hear)
         (stdout, stderr), over = shell.printed(command.most)
         if over:
             command.stop(too_much(limits))
         used = {"wall_s": time.monotonic() - command.started, "cpu_s": self._cpu_s()}
+        used["peak_kb"] = self._tree.peak_kb
         gone = shell.pid in self._tree.ended
         wait_status = self._tree.ended[shell.pid] if gone else (command.code or 0) << 8
         status, code, detail = verdict(wait_status, command.cause, oom_kills() > kills, stderr, limits)
         if gone:
             self._bury(shell, detail or f"the shell exited with {code}")
-        notes = (detail, "the session has ended" if gone else "", self._note)
+        self._hold(limits)
+        if command.cause and not gone and (still := self._tree.excess()):
+            self._bury(shell, still[1])
+        notes = (detail, "the session has ended" if shell.ended else "", self._note)
         self._note = ""
         answer = {"status": status, "exit_code": code, "detail": "; ".join(filter(None, notes))}
-        return {**answer, **used, "peak_kb": self._tree.peak_kb, "ended": shell.ended}, [stdout, stderr]
+        return {**answer, **used, "ended": shell.ended}, [stdout, stderr]
 
     @contextlib.contextmanager
     def halted(self) -> Iterator[None]:
@@ -235,9 +239,13 @@ class Shells:
         return [shell for shell in self._all if not shell.ended]
 
     def _hold(self, limits: Mapping[str, Any]) -> None:
-        """Hold the tree to ``limits`` from now on. Files that are there already may stay: who has too
-        many has to be able to remove them."""
-        self._limits = self._tree.limits = {**limits, "files": max(limits.get("files", MAX_INODES), *map(files, DISKS))}
+        """Hold the tree to ``limits`` from now on. CPU time counts from here. Files that are there already
+        may stay: who has too many has to be able to remove them."""
+        self._tree.cpu_s -= self._cpu_s()
+        self._limits = self._tree.limits = {
+            **limits,
+            "files": max(limits.get("files", MAX_INODES), *map(files, DISKS)),
+        }
 
     def _watch(self, shell: Shell, command: _Command, hear: Callable[[], Mapping[str, Any]]) -> None:
         """Until the shell says that the command is over, or ends."""
@@ -280,13 +288,14 @@ class Shells:
         if excess and (command.cause is None or excess[0] == "memory_limit"):
             command.stop(excess, gently=False)
             self._end_others()
-        if command.nothing and not command.rest and not unread(shell.script):
-            # The shell has read all that it was told, down to the line that makes it report. If it comes
-            # for more, here some nothing, and still has not reported, then it never will.
-            if command.asked:
+        if command.again and not command.rest and not unread(shell.script) and has_reader(shell.script):
+            # The shell has read all that it was told, down to the line that makes it report. An interrupt
+            # may have come just then; but if it is asked again and again, then it cannot report any more.
+            if command.asked == ASK_AGAIN:
                 command.stop(("error", "the command took from the shell what it reports with"))
                 command.stopped = command.next_round = 0.0
-            command.asked = not feed(shell.script, memoryview(command.nothing))
+            feed(shell.script, memoryview(command.again))
+            command.asked += 1
 
     def _press(self, shell: Shell, command: _Command, step: str) -> None:
         """One step of ending a command: SIGINT, then SIGKILL to all that was started since it began and
@@ -294,9 +303,7 @@ class Shells:
         for process in _processes():
             young = process.started >= command.ticks and not self._is_shell(process.pid)
             mine = process.pid == shell.pid
-            if step == "give up" and mine:
-                _signal(process.pid, signal.SIGKILL)
-            elif step != "interrupt" and young:
+            if (step == "give up" and mine) or (step != "interrupt" and young):
                 _signal(process.pid, signal.SIGKILL)
             elif young or process.group == shell.pid:
                 _signal(process.pid, signal.SIGINT)
@@ -369,6 +376,13 @@ def _processes() -> list[_Process]:
 def _signal(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def has_reader(pipe: int) -> bool:
+    """Whether somebody may read from a pipe: nobody, if the shell has become another program by ``exec``."""
+    poller = select.poll()
+    poller.register(pipe, 0)
+    return not poller.poll(0)
 
 
 def unread(pipe: int) -> int:
