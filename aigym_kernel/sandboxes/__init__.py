@@ -19,6 +19,7 @@ from aigym_kernel.errors import SandboxError, UnknownName
 from aigym_kernel.sandboxes.languages import LANGUAGES, Language, present
 from aigym_kernel.sandboxes.mapping import Program, run
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
+from aigym_kernel.sandboxes.sessions import Session
 from aigym_kernel.settings import SANDBOXES, sandbox_name
 from aigym_kernel.tasks import Limits
 
@@ -30,6 +31,7 @@ __all__ = [
     "Limits",
     "Program",
     "Sandbox",
+    "Session",
     "check",
     "execute",
     "languages_in",

@@ -1,13 +1,14 @@
 """The IPython side of a session: runs inside the box as ``python3 -I -c <this file> DESCRIPTOR``.
 
-It reads commands from descriptor 0 (a line ``<nonce> <bytes>``, then the code), runs each as a cell and writes
-``<nonce> <0 or 1>`` to DESCRIPTOR. Tracebacks go to stderr, as plain text; cells find an empty stdin. Not
-here: limits and interrupts, which come from outside as signals (`inside.shells`).
+It reads commands from descriptor 0 (a line ``<nonce> <bytes>``, then the code), runs each as a cell and
+writes ``<nonce> <0 or 1>`` to DESCRIPTOR. Tracebacks go to stderr, as plain text; cells find an empty stdin.
+Not here: limits and interrupts, which come from outside as signals (`inside.shells`).
 """
 
 # Inside there may be any Python from 3.9 on.
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ def _shell() -> Any:
 
     config = Config()
     config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config, colors="nocolor")
+    shell: Any = InteractiveShell.instance(config=config, colors="nocolor")
     del os.environ["IPYTHONDIR"]
     sys.path.insert(0, "")  # only now: a file in the working folder may be named like any module
     shell.system = shell.system_raw
@@ -50,8 +51,9 @@ def main() -> None:
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    for stream in streams.values():
+        stream.reconfigure(line_buffering=True)
     shell = _shell()
     leave: list[bool] = []
     shell.ask_exit = lambda: leave.append(True)
@@ -62,6 +64,9 @@ def main() -> None:
             line += _read(commands, 1)
         nonce, size = line.split()
         code = _read(commands, int(size)).decode("utf-8", "replace")
+        for name, stream in streams.items():  # without one IPython can run nothing, nor put it back
+            if not hasattr(getattr(sys, name, None), "write"):
+                setattr(sys, name, stream)
         done = False
         try:
             signal.signal(signal.SIGINT, on_interrupt)
@@ -70,11 +75,9 @@ def main() -> None:
             traceback.print_exc()
         finally:
             on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for stream in (sys.stdout, sys.stderr):
-            try:
+        for stream in streams.values():
+            with contextlib.suppress(Exception):  # closed
                 stream.flush()
-            except Exception:
-                pass  # whatever the cell put in its place
         if not leave:
             os.write(status, b"%s %d\n" % (nonce, not done))
 

@@ -73,8 +73,9 @@ def reported(answer: Mapping[str, Any], outputs: Sequence[bytes]) -> Execution:
 
 
 class Box(Protocol):
-    """An open sandbox. Its working folder ``/work`` lives until `close`; processes only as long as
-    the `run` or the session that started them. Usable as a context manager and from any thread, one call at a time."""
+    """An open sandbox. Its working folder ``/work`` lives until `close`; processes only as long as the
+    `run` or the session that started them. Usable as a context manager and from any thread, one call at a
+    time."""
 
     def run(
         self,

@@ -309,9 +309,7 @@ class RunnerBox:
                 raise SandboxError(self._broken or "the box is closed; open another")
             return self._exchange(frames.pack(message, blobs), seconds, message.get("nonce", ""))
 
-    def _exchange(
-        self, data: bytes, seconds: float, command: str = ""
-    ) -> tuple[dict[str, Any], list[bytes]]:
+    def _exchange(self, data: bytes, seconds: float, command: str = "") -> tuple[dict[str, Any], list[bytes]]:
         deadline = time.monotonic() + seconds
         most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11)
         refused, interrupt = "", None
@@ -360,7 +358,7 @@ class RunnerBox:
         if kinds := [session.kind for session in self._sessions if not session.ended]:
             raise SandboxError(
                 f"{what} leaves no process alive, and a session ({kinds[0]}) is open in this box: use the "
-                "session's own run, close the session first, or open another box"
+                "run of the session, close it first, or open another box"
             )
 
     def _finish(self, *, sound: bool) -> str:

@@ -37,7 +37,7 @@ from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
 from aigym_kernel.sandboxes.protocol import Execution, reported
 from aigym_kernel.tasks import Limits
 
-Program = Literal["bash", "ipython"]
+Kind = Literal["bash", "ipython"]
 
 ENDED = "the session has ended: "  # how the runner, too, says it
 START_S = 30.0  # for the program to begin; IPython takes about half a second
@@ -131,19 +131,19 @@ class Session:
     """A running bash or IPython. Made by `Box.session`; usable as a context manager, from any thread, one
     command at a time."""
 
-    def __init__(self, box: Talk, program: Program) -> None:
+    def __init__(self, box: Talk, kind: Kind) -> None:
         """
         Raises:
             UnknownName: neither bash nor ipython.
             SandboxError: it does not start; the message says why.
         """
-        if program not in _SHELLS:
-            raise UnknownName("session", program, _SHELLS)
-        self.program = program
+        if kind not in _SHELLS:
+            raise UnknownName("session", kind, _SHELLS)
+        self.kind = kind
         self.ended = ""
         """Why it has ended; empty while it has not."""
         self._box = box
-        self._shell = _SHELLS[program]
+        self._shell = _SHELLS[kind]
         self._at = STATUS_AT
         self._start()
 
@@ -161,7 +161,7 @@ class Session:
         """
         if not isinstance(command, str) or "\0" in command:
             wrong = "with a NUL character" if isinstance(command, str) else f"not {type(command).__name__}"
-            raise SolutionError(f"a command for {self.program} must be text, {wrong}")
+            raise SolutionError(f"a command for {self.kind} must be text, {wrong}")
         if timeout_s is not None and not timeout_s > 0:
             raise SolutionError(f"timeout_s={timeout_s!r}: give a positive number of seconds")
         if self.ended:
@@ -203,7 +203,7 @@ class Session:
                 "bash": "the box needs bash",
                 "ipython": "open the box with Limits(packages=('ipython',))",
             }
-            raise SandboxError(f"{self.program} does not start: {told}. {way_out[self.program]}")
+            raise SandboxError(f"{self.kind} does not start: {told}. {way_out[self.kind]}")
 
     def _tell(self, command: str, wall_s: float) -> Execution:
         self._nonce = secrets.token_hex(8)
@@ -221,7 +221,7 @@ class Session:
         self._code = answer["exit_code"] or 0
         self.ended = answer["ended"]
         execution = reported(answer, outputs)
-        return _about_signals(execution) if self.program == "bash" else execution
+        return _about_signals(execution) if self.kind == "bash" else execution
 
     def __enter__(self) -> Self:
         return self

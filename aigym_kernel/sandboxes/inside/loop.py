@@ -2,8 +2,8 @@
 
 ``write``, ``run``, ``read``, ``export`` and ``clear``, and for sessions ``shell``, ``tell`` and ``end``, come
 in any order and number. Each gets one answer; ``interrupt``, which may come while a ``tell`` is carried out,
-gets none. When descriptor 0 ends, so does the runner, and the kernel then ends every process of its namespace.
-In a box of a pool, ``renew`` ends a lease: the answer is the next lease's hello."""
+gets none. When descriptor 0 ends, so does the runner, and the kernel then ends every process of its
+namespace. In a box of a pool, ``renew`` ends a lease: the answer is the next lease's hello."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ RENEWED, HUNG_UP = 0, 1  # how a runner's process ends
 
 
 def _answer(
-    message: dict[str, Any], blobs: list[bytes], limits: Mapping[str, Any], shells: Shells, waiting: Waiting | None
+    message: dict[str, Any],
+    blobs: list[bytes],
+    limits: Mapping[str, Any],
+    shells: Shells,
+    waiting: Waiting | None,
 ) -> tuple[dict[str, Any], list[bytes]]:
     if message["do"] == "run":
         return run(message["argv"], blobs[0], {**limits, **message["limits"]}, waiting)

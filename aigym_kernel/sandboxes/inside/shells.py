@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 IDLE_S = 0.1  # how often the tree is looked at while no command runs
 PATIENCE_S = 1.0  # from the first SIGINT to the first SIGKILL; a broken limit starts with the latter
 AGAIN_S = 0.1  # between the rounds after that: a list of commands begins the next one, a loop another
+CLEAR_S = (
+    2.0  # from the first SIGINT to the end of everything but the shells: one may wait for an older child
+)
 GIVE_UP_S = 2.5  # from the first SIGINT to the end of the shell itself
 ASK_AGAIN = 3
 STATUS_BYTES = 65536  # a shell says less than this of one command
@@ -70,13 +73,17 @@ class Shell:
         self.outputs[descriptor] += piece[:room]
         return len(piece) > room
 
-    def printed(self, most: int) -> tuple[list[bytes], bool]:
-        """What it printed until now on each stream, and whether that is more than ``most`` bytes. A
-        background process may go on printing, so no more is taken than what a pipe holds."""
+    def drain(self, most: int) -> bool:
+        """Take what is in the pipes now, and no more: a background process may go on printing."""
         over = False
         for descriptor in self.outputs:
             for _ in range(unread(descriptor) // 65536 + 1):
                 over = self.hear(descriptor, most) or over
+        return over
+
+    def printed(self, most: int) -> tuple[list[bytes], bool]:
+        """What it printed until now on each stream, and whether that is more than ``most`` bytes."""
+        over = self.drain(most)
         found = [bytes(output) for output in self.outputs.values()]
         for output in self.outputs.values():
             output.clear()
@@ -107,12 +114,13 @@ class _Command:
         self.next_round = 0.0
 
     def hear(self, piece: bytes) -> None:
-        """Something on the shell's own descriptor. Only a whole line with the right nonce counts."""
+        """Something on the shell's own descriptor. Only a whole line with the right nonce counts, and only
+        the first: another one tells how the first report ended."""
         *lines, rest = (self.said + piece).split(b"\n")
         self.said = rest[-STATUS_BYTES:]
         for line in lines:
             nonce, _, code = line.partition(b" ")
-            if nonce == self.nonce.encode() and code.isdigit():
+            if self.code is None and nonce == self.nonce.encode() and code.isdigit():
                 self.code = int(code[:9]) & 255
 
     def stop(self, cause: Cause, *, gently: bool = True) -> None:
@@ -127,7 +135,8 @@ class _Command:
             return ""
         since = now - self.stopped
         self.next_round = now + (AGAIN_S if since >= PATIENCE_S else PATIENCE_S)
-        return "interrupt" if since < PATIENCE_S else "kill" if since < GIVE_UP_S else "give up"
+        steps = (("interrupt", PATIENCE_S), ("kill", CLEAR_S), ("clear", GIVE_UP_S))
+        return next((step for step, until in steps if since < until), "give up")
 
 
 class Shells:
@@ -141,7 +150,7 @@ class Shells:
 
     def start(self, argv: Sequence[str], status_at: int, limits: Mapping[str, Any]) -> int:
         """A new session's number."""
-        if not self._living():
+        if not self.living():
             self._tree, self._note = Tree(limits), ""
         self._hold(limits)
         self._all.append(Shell(argv, status_at, limits))
@@ -153,10 +162,19 @@ class Shells:
         if not self._all[number].ended:
             self._bury(self._all[number], "it was closed")
 
+    def end_all(self) -> None:
+        """End every session and all that was started."""
+        for shell in self.living():
+            self._bury(shell, "the lease was over")
+
+    def living(self) -> list[Shell]:
+        """The sessions that have not ended."""
+        return [shell for shell in self._all if not shell.ended]
+
     def idle(self) -> None:
         """Until the host has something to say: take what background processes print, hold the tree to
         its limits."""
-        while living := self._living():
+        while living := self.living():
             poller = select.poll()
             poller.register(0, select.POLLIN)
             of = {output: shell for shell in living for output in shell.outputs.keys() - shell.silent}
@@ -174,23 +192,24 @@ class Shells:
             if cause := too_much(self._limits) if any(flood) else self._tree.excess():
                 self._note = f"while no command ran, all but the shells was ended: {cause[1]}"
                 if not self._end_others():
-                    for shell in self._living():
+                    for shell in self.living():
                         self._bury(shell, cause[1])
+                for shell in self.living():
+                    shell.drain(most)
                 self._hold(self._limits)
             elif ready:
                 time.sleep(TICK_S)  # many small pieces, one look
 
     def tell(
         self,
-        number: int,
-        script: bytes,
         message: Mapping[str, Any],
+        script: bytes,
         limits: Mapping[str, Any],
         hear: Callable[[], Mapping[str, Any]],
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Carry out a command: the answer is that of a `run`, and ``ended``: why the session has, if so.
         ``hear`` returns the host's next message, which can only be to interrupt."""
-        shell, kills = self._all[number], oom_kills()
+        shell, kills = self._all[message["shell"]], oom_kills()
         if shell.ended:
             raise ValueError(f"the session has ended: {shell.ended}")
         command = _Command(message, script, limits)
@@ -218,7 +237,7 @@ class Shells:
     @contextlib.contextmanager
     def halted(self) -> Iterator[None]:
         """Nothing of any session moves meanwhile, so that files can be looked at."""
-        if not self._living():
+        if not self.living():
             yield
             return
         before = {process.pid for process in _processes() if process.state == "T"}
@@ -299,7 +318,9 @@ class Shells:
 
     def _press(self, shell: Shell, command: _Command, step: str) -> None:
         """One step of ending a command: SIGINT, then SIGKILL to all that was started since it began and
-        SIGINT to the shell, then SIGKILL to the shell too."""
+        SIGINT to the shell, then SIGKILL to all that was started ever, then to the shell too."""
+        if step == "clear":
+            self._end_others()
         for process in _processes():
             young = process.started >= command.ticks and not self._is_shell(process.pid)
             mine = process.pid == shell.pid
@@ -311,7 +332,7 @@ class Shells:
                     _signal(process.pid, signal.SIGCONT)
 
     def _is_shell(self, pid: int) -> bool:
-        return any(shell.pid == pid for shell in self._living())
+        return any(shell.pid == pid for shell in self.living())
 
     def _end_others(self) -> int:
         """End every process but the shells; how many there were. All are stopped first, at once: nothing
@@ -328,7 +349,7 @@ class Shells:
                 break
             time.sleep(0.0005)
             self._reap()
-        for shell in self._living():
+        for shell in self.living():
             _signal(shell.pid, signal.SIGCONT)
         return len(ended)
 
@@ -336,7 +357,7 @@ class Shells:
         """What is left of a session that has ended or has to."""
         shell.ended = why or "the shell exited with 0"
         shell.close()
-        if not self._living():
+        if not self.living():
             self._tree.kill()
             return
         while left := [p for p in _processes() if p.session == shell.pid and not p.dead]:
