@@ -33,7 +33,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
     "torch": {"settings", "train", "agents", "doctor"},
     "docker": {"sandboxes"},
-    "IPython": {"magics", "widgets"},
+    "IPython": {"magics", "sandboxes", "widgets"},
     "anywidget": {"widgets"},
     "ipywidgets": {"widgets"},
     "papermill": {"notebooks"},

@@ -57,21 +57,6 @@ class Execution:
         return asdict(self)
 
 
-def reported(answer: Mapping[str, Any], outputs: Sequence[bytes]) -> Execution:
-    """What a runner's answer says, with stdout and stderr."""
-    stdout, stderr = (output.decode("utf-8", "replace") for output in outputs)
-    return Execution(
-        status=answer["status"],
-        exit_code=answer["exit_code"],
-        stdout=stdout,
-        stderr=stderr,
-        wall_s=answer["wall_s"],
-        cpu_s=answer["cpu_s"],
-        peak_memory_mb=answer["peak_kb"] / 1024,
-        detail=answer["detail"],
-    )
-
-
 class Box(Protocol):
     """An open sandbox. Its working folder ``/work`` lives until `close`; processes only as long as the
     `run` or the session that started them. Usable as a context manager and from any thread, one call at a

@@ -34,7 +34,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
-from aigym_kernel.sandboxes.protocol import Execution, reported
+from aigym_kernel.sandboxes.protocol import Execution
 from aigym_kernel.tasks import Limits
 
 Kind = Literal["bash", "ipython"]
@@ -56,8 +56,14 @@ class Talk(Protocol):
     def ask(
         self, message: Mapping[str, Any], blobs: Sequence[bytes], seconds: float
     ) -> tuple[dict[str, Any], list[bytes]]:
-        """A request and its answer. A KeyboardInterrupt meanwhile interrupts the command, and is raised
-        when that has been answered. Raises SandboxError."""
+        """A request and its answer. A KeyboardInterrupt during one that has a ``nonce`` interrupts that
+        command, and is raised when it has been answered. Raises SandboxError."""
+        ...
+
+    def carry_out(
+        self, request: Mapping[str, Any], blobs: Sequence[bytes], wall_s: float, output_kb: int
+    ) -> tuple[Execution, dict[str, Any]]:
+        """A request that is a command: what came of it, and the answer. Raises SandboxError."""
         ...
 
     def interrupt(self, nonce: str) -> None:
@@ -132,7 +138,8 @@ class Session:
     command at a time."""
 
     def __init__(self, box: Talk, kind: Kind) -> None:
-        """
+        """Start the program.
+
         Raises:
             UnknownName: neither bash nor ipython.
             SandboxError: it does not start; the message says why.
@@ -144,7 +151,7 @@ class Session:
         """Why it has ended; empty while it has not."""
         self._box = box
         self._shell = _SHELLS[kind]
-        self._at = STATUS_AT
+        self._at = min(STATUS_AT, box.limits.open_files - 1)
         self._start()
 
     def run(self, command: str, *, timeout_s: float | None = None) -> Execution:
@@ -209,19 +216,21 @@ class Session:
         self._nonce = secrets.token_hex(8)
         text = command.encode("utf-8", "surrogatepass")
         script = self._shell.script(text, self._nonce, self._code, self._at)
-        message = {"do": "tell", "shell": self._number, "nonce": self._nonce}
-        message["again"] = self._shell.again(self._nonce, self._at)
+        message = {
+            "do": "tell",
+            "shell": self._number,
+            "nonce": self._nonce,
+            "again": self._shell.again(self._nonce, self._at),
+            "limits": {"wall_s": wall_s},
+        }
         try:
-            answer, outputs = self._box.ask({**message, "limits": {"wall_s": wall_s}}, [script], wall_s)
+            done, answer = self._box.carry_out(message, [script], wall_s, self._box.limits.output_kb)
         except SandboxError as error:
             self.ended = str(error).removeprefix(ENDED)
-            raise SandboxError(
-                f"{error}. restart() begins anew" if ENDED in str(error) else str(error)
-            ) from None
-        self._code = answer["exit_code"] or 0
-        self.ended = answer["ended"]
-        execution = reported(answer, outputs)
-        return _about_signals(execution) if self.kind == "bash" else execution
+            way_out = ". restart() begins anew" if str(error).startswith(ENDED) else ""
+            raise SandboxError(f"{error}{way_out}") from None
+        self._code, self.ended = done.exit_code or 0, answer["ended"]
+        return _about_signals(done) if self.kind == "bash" else done
 
     def __enter__(self) -> Self:
         return self

@@ -104,7 +104,7 @@ def run(
     stdout, stderr = (bytes(output[:most]) for output in outputs.values())
     status, code, detail = verdict(tree.ended[child], cause, oom_kills() > kills, stderr, limits)
     if status in ("error", "signal"):
-        detail = "; ".join(filter(None, (detail, _met(tree, detail, stderr))))
+        detail = "; ".join(filter(None, (detail, met(tree, detail, stderr))))
     used = {"wall_s": time.monotonic() - started, "cpu_s": tree.cpu_s, "peak_kb": tree.peak_kb}
     return {"status": status, "exit_code": code, "detail": detail, **used}, [stdout, stderr]
 
@@ -114,7 +114,7 @@ def too_much(limits: Mapping[str, Any]) -> tuple[str, str]:
     return "output_limit", f"more than {limits['output_kb']} KiB on one stream"
 
 
-def _met(tree: Tree, detail: str, stderr: bytes) -> str:
+def met(tree: Tree, detail: str, stderr: bytes) -> str:
     """Which limit a program met that ended as an error or by a signal. A limit that only refuses (a file,
     a process, a descriptor more) leaves the ending to the program: this is what is known of why."""
     limits, last = tree.limits, stderr[-2000:].lower()

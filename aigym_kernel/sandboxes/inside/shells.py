@@ -19,8 +19,8 @@ import sys
 import time
 
 from aigym_kernel.sandboxes.inside.files import DISKS
-from aigym_kernel.sandboxes.inside.run import TICK_S, become, feed, too_much, verdict
-from aigym_kernel.sandboxes.inside.tree import MAX_INODES, Tree, cpu_time_s, files, oom_kills, proc
+from aigym_kernel.sandboxes.inside.run import TICK_S, become, feed, met, too_much, verdict
+from aigym_kernel.sandboxes.inside.tree import Tree, cpu_time_s, files, oom_kills, proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Shells:
             raise ValueError(f"the session has ended: {shell.ended}")
         command = _Command(message, script, limits)
         self._hold(limits)
-        self._tree.peak_kb = 0
+        self._tree.peak_kb = self._tree.most_tasks = 0
         self._watch(shell, command, hear)
         (stdout, stderr), over = shell.printed(command.most)
         if over:
@@ -224,12 +224,13 @@ class Shells:
         gone = shell.pid in self._tree.ended
         wait_status = self._tree.ended[shell.pid] if gone else (command.code or 0) << 8
         status, code, detail = verdict(wait_status, command.cause, oom_kills() > kills, stderr, limits)
+        told = met(self._tree, detail, stderr) if status in ("error", "signal") else ""
         if gone:
             self._bury(shell, detail or f"the shell exited with {code}")
         self._hold(limits)
         if command.cause and not gone and (still := self._tree.excess()):
             self._bury(shell, still[1])
-        notes = (detail, "the session has ended" if shell.ended else "", self._note)
+        notes = (detail, told, "the session has ended" if shell.ended else "", self._note)
         self._note = ""
         answer = {"status": status, "exit_code": code, "detail": "; ".join(filter(None, notes))}
         return {**answer, **used, "ended": shell.ended}, [stdout, stderr]
@@ -263,7 +264,7 @@ class Shells:
         self._tree.cpu_s -= self._cpu_s()
         self._limits = self._tree.limits = {
             **limits,
-            "files": max(limits.get("files", MAX_INODES), *map(files, DISKS)),
+            "files": max(limits["files"], *map(files, DISKS)),
         }
 
     def _watch(self, shell: Shell, command: _Command, hear: Callable[[], Mapping[str, Any]]) -> None:
