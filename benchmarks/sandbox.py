@@ -1,10 +1,10 @@
 """What one Python program costs in each sandbox, ours beside its peers. Prints tables and writes JSON.
 
-    .venv/bin/python benchmarks/sandbox.py [--rounds 5] [--peers FOLDER] [--only NAME ...]
+    .venv/bin/python benchmarks/sandbox.py [--rounds 8] [--peers FOLDER] [--only NAME ...]
 
 Every system (`systems.py`) waits warm in a process of its own. A round lets each run each program with one
 and with two workers for about a second, in an order drawn anew each round, so that a change of the machine's
-load meets all of them; then each starts from nothing. Peers that are not installed (README.md) are left out
+load meets all of them; in every second round each also starts from nothing. Peers that are not installed (README.md) are left out
 and named. ``per_second`` is of all rounds together; ``p50`` and ``p90`` are of single calls.
 """
 
@@ -29,7 +29,8 @@ from systems import PEERS, PROGRAMS, SYSTEMS
 HERE = Path(__file__).parent
 WORKERS = (1, 2)
 SECONDS = 1.0
-SETTLE_S = 0.3  # what a pool does after the last program is not the next system's to pay
+COLD_EVERY = 2  # rounds; from nothing takes long, and what varies most is the rest
+SETTLE_S = 0.2  # what a pool does after the last program is not the next system's to pay
 #: Systems of ours, and what each has to be compared with.
 TARGETS = {
     "pool-docker reuse": {"docker exec (SDK)": 10, "SWE-ReX": 3},
@@ -99,7 +100,7 @@ def rounds(systems: list[System], count: int) -> tuple[dict[Key, list[float]], d
         cells = [
             (system, state, program, workers)
             for system in systems
-            for state in ("warm", "cold")
+            for state in (("warm",) if number % COLD_EVERY else ("warm", "cold"))
             for program in PROGRAMS
             for workers in WORKERS
         ]
@@ -200,7 +201,7 @@ def versions(peers: Path) -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument(
         "--peers", type=Path, default=HERE.parent / ".venv-peers", help="the peers' virtual environment"
     )
