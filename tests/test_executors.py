@@ -119,6 +119,12 @@ def test_a_cluster_answers_every_program_in_order_though_a_node_dies(
     assert printed == [f"{n}\n" for n in range(16)]
 
 
+def test_a_pool_is_made_anew_on_each_node(cluster: _Cluster) -> None:
+    pool = open_sandbox("pool-bwrap")
+    programs = [Program(f"print({n})") for n in range(6)]
+    assert [e.stdout for e in pool.map(programs, executor=Ray())] == [f"{n}\n" for n in range(6)]
+
+
 def test_closing_ends_what_runs_on_the_cluster(cluster: _Cluster, sandbox: Sandbox) -> None:
     words = ["sleep", f"50.{os.getpid()}"]
 

@@ -20,7 +20,12 @@ from aigym_kernel.errors import AigymError, SandboxError, SandboxFull, SolutionE
 from aigym_kernel.executors import AHEAD
 from aigym_kernel.sandboxes import Limits, Program, Sandbox, check, execute, open_sandbox
 
-NAMES = ["bwrap", pytest.param("docker", marks=pytest.mark.docker)]
+NAMES = [
+    "bwrap",
+    "pool-bwrap",
+    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("pool-docker", marks=pytest.mark.docker),
+]
 SHORT = Limits(wall_s=20, memory_mb=128, pids=24, disk_mb=16)
 
 
