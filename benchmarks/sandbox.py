@@ -5,7 +5,8 @@
 Every system (`systems.py`) waits warm in a process of its own. A round lets each run each program with one
 and with two workers for about a second, in an order drawn anew each round, so that a change of the machine's
 load meets all of them; in every second round each also starts from nothing. Peers that are not installed
-(README.md) are left out and named. ``per_second`` is of all rounds together; ``p50`` and ``p90`` are of single calls.
+(README.md) are left out and named. ``per_second`` is of all rounds together; ``p50`` and ``p90`` are of
+single calls.
 """
 
 from __future__ import annotations

@@ -61,9 +61,8 @@ def _done(command: Sequence[str], **options: Any) -> tuple[str, int | None]:
 @contextlib.contextmanager
 def ours(name: str, level: str, workers: int) -> Iterator[list[Runner]]:
     """One call of `execute` per program; NumPy is asked for as a package, as a task would."""
-    from aigym_kernel.sandboxes.pool import Pool
-
     from aigym_kernel.sandboxes import Limits, execute, open_sandbox
+    from aigym_kernel.sandboxes.pool import Pool
 
     plain = Limits(memory_mb=MEMORY_MB, pids=PIDS, disk_mb=DISK_MB)
     numpy = Limits(memory_mb=MEMORY_MB, pids=PIDS, disk_mb=DISK_MB, packages=("numpy",))
