@@ -367,6 +367,31 @@ def test_one_crash_costs_one_test(task: Task) -> None:
     assert "test_less: the solution ended its process" in mark.feedback
 
 
+def test_end_of_the_solution_is_never_what_a_test_waited_for(tmp_path: Path) -> None:
+    tests = (
+        "import pytest\nfrom solution import *\ndef test_x():\n    with pytest.raises(Bad):\n        f()\n"
+    )
+    exits = "import os\nBad = BaseException\ndef f(): os._exit(0)\n"
+    mark = marked(tmp_path / "a", CHECK, {"test_solution.py": tests}, exits)
+    assert (mark.value, "ended its process" in mark.feedback) == (0.0, True)
+
+
+def test_packages_and_the_library_come_before_the_solution_s_files(tmp_path: Path) -> None:
+    fake = "class Fake:\n    def __getattr__(self, name): return lambda *a, **k: True\n"
+    files = {
+        "solution.py": "def double(x): return 0",
+        "numpy.py": fake + "testing = Fake()",
+        "statistics.py": fake,
+    }
+    tests = "import numpy, solution, statistics\ndef test_x():\n"
+    tests += "    assert statistics.mean([1, 3]) == 2\n"
+    tests += "    numpy.testing.assert_array_equal(solution.double(2), 4)\n"
+    limits = {"wall_s": 20.0, "packages": ["numpy"]}
+    mark = marked(tmp_path, CHECK, {"test_solution.py": tests}, files, limits=limits)
+    assert mark.value == 0.0
+    assert "Arrays are not equal" in mark.feedback
+
+
 SEARCH = """
 import gc, glob, os, subprocess
 def look(x):

@@ -12,8 +12,9 @@ the tests its modules are stand-ins (`proxies`) that hand over plain values. So,
 - reading or editing the tests: they are in the memory of a process that the kernel keeps closed to it
 - a lying ``__eq__`` (or any other operator): it is never shown what it is compared with; see `proxies`
 
-Not stopped: guessing from the calls which test is running, and whatever a test itself hands over, such as an
-expected value that it passes as an argument. A test file's own mistake is never the solution's: Undecided.
+Not stopped: guessing from the calls which test is running, and whatever a test itself hands over: an expected
+value that it passes as an argument, a list that it compares with after the call could change it. A test
+file's own mistake is never the solution's: Undecided.
 
 ``wall_s`` and the other limits hold for all tests together. Feedback names the tests that failed; of tests
 that are not ``visible`` it says no more than of a hidden case (`judge.functions`).
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -79,7 +79,8 @@ def check_unit_tests(
         SandboxError: the sandbox broke.
         Undecided: the tests themselves are broken, or there are none.
     """
-    job = {"tests": _sources(task, check), "modules": _modules(task, files)}
+    answer = [PurePosixPath(task.answer).stem] if task.answer else []
+    job = {"tests": _sources(task, check), "answer": answer, "modules": _modules(files)}
     progress = _Progress()
     room = max(task.limits.output_kb, OUTPUT_KB)
     with sandbox.open(dataclasses.replace(task.limits, output_kb=room)) as box:
@@ -115,11 +116,9 @@ def _sources(task: Task, check: UnitTestsCheck) -> dict[str, str]:
     return sources
 
 
-def _modules(task: Task, files: Mapping[str, bytes]) -> list[str]:
-    """The names under which tests import the solution; none of the standard library's but the answer's."""
-    tops = {PurePosixPath(name).parts[0].removesuffix(".py") for name in files if name.endswith(".py")}
-    answer = PurePosixPath(task.answer).stem if task.answer else ""
-    return sorted({top for top in tops if top not in sys.stdlib_module_names} | ({answer} - {""}))
+def _modules(files: Mapping[str, bytes]) -> list[str]:
+    """The names under which tests import the solution."""
+    return sorted({PurePosixPath(n).parts[0].removesuffix(".py") for n in files if n.endswith(".py")})
 
 
 @lru_cache(maxsize=1)
@@ -190,6 +189,8 @@ def _told(task: Task, check: UnitTestsCheck, files: Mapping[str, bytes], error: 
     if not check.visible:
         if not place and names[0] in ("AssertionError", "Refused"):
             return "failed"
+        if names[0] in ("ImportError", "ModuleNotFoundError") and not error["theirs"]:
+            return str(error["message"])  # of Python, about a name that the tests import
         return f"raised {builtin_name(names)}{at}"
     in_test = f" (line {error['test']} of the tests)" if error["test"] else ""
     message = str(error["message"]).strip()

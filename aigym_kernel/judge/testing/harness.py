@@ -1,8 +1,9 @@
 """Runs hidden tests against a solution that lives in another process; the process that reports.
 
 It makes itself undumpable, forks the solution's process (`server`), and only then reads the tests from
-stdin: a JSON object with ``tests`` (source by file name), ``modules`` (the solution's), ``skip`` (names of
-tests that have run). On its standard output, which no other process holds, it prints one JSON line each for
+stdin: a JSON object with ``tests`` (source by file name), ``answer`` and ``modules`` (names of the solution's
+modules), ``skip`` (names of tests that have run). On its standard output, which no other process holds, it
+prints one JSON line each for
 
     {"collected": [name, ...]}                    once, first
     {"broken": message}                           the test files cannot be used: not the solution's fault
@@ -10,7 +11,7 @@ tests that have run). On its standard output, which no other process holds, it p
     {"started": name}, {"ended": name, "outcome": passed, failed or skipped, "error": error}
 
 An error: name, names (of its classes), message, test (line in the test file), file and line (of the
-solution). Runs in the box.
+solution), theirs (the solution raised it). Runs in the box.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ def described(link: proxies.Link, error: BaseException, tests: Sources) -> dict[
     file, at = link.places.get(id(error), ("", 0))
     if isinstance(error, wire.Ended):
         names, message = ["Ended"], str(error)
-    return {"name": names[0], "names": names, "message": message, "test": line, "file": file, "line": at}
+    told = {"name": names[0], "names": names, "message": message, "test": line, "file": file, "line": at}
+    return {**told, "theirs": id(error) in link.places}
 
 
 def collect(modules: list[types.ModuleType]) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -218,7 +220,7 @@ def main() -> None:
         server.main(theirs.detach())
     theirs.close()
     job = json.loads(sys.stdin.read())
-    out = os.dup(1)
+    out, err = os.dup(1), os.dup(2)
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
@@ -230,6 +232,8 @@ def main() -> None:
 
     try:
         run(job, proxies.Link(ours.detach()), tell)
+    except BaseException as error:  # a mistake of this module
+        os.write(err, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:2000])
     finally:
         os._exit(0)
 
@@ -238,7 +242,9 @@ def run(job: dict[str, Any], link: proxies.Link, tell: Callable[..., None]) -> N
     """Collect and run the tests that are not to be skipped, until the solution's process ends."""
     sys.modules["pytest"] = subset.module()
     tests = Sources(job["tests"])
-    sys.meta_path[:0] = [tests, proxies.Finder(link, job["modules"])]
+    # But for the answer, what Python and its packages have comes before the solution's files.
+    answer, others = (proxies.Finder(link, job[key]) for key in ("answer", "modules"))
+    sys.meta_path[:] = [tests, answer, *sys.meta_path, others]
     sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
     try:
         modules = [importlib.import_module(name) for name in sorted(tests.tests)]
@@ -259,6 +265,8 @@ def run(job: dict[str, Any], link: proxies.Link, tell: Callable[..., None]) -> N
         sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
         try:
             test()
+            if link.ended:  # whatever the test made of that
+                raise wire.Ended(link.ended)
             tell(ended=name, outcome="passed")
         except subset.Unsupported as error:
             return tell(broken=f"{name}: {error}")

@@ -340,6 +340,8 @@ class Module(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__") and name not in ("__all__", "__version__"):
             raise AttributeError(name)
+        if name == "__all__" and name not in dir(self):  # for ``from it import *``
+            return [public for public in dir(self) if not public.startswith("_")]
         return _ask("getattr", self.__dict__["_of"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:
