@@ -486,6 +486,14 @@ def test_a_full_pool_is_waited_for(bwrap: None, monkeypatch: pytest.MonkeyPatch)
         assert lease(warm, "print(1)") == "1\n"
 
 
+def test_a_single_process_is_enough(warm: Pool) -> None:
+    for _ in range(3):
+        assert lease(warm, "print(1)", limits=Limits(pids=1)) == "1\n"
+        with warm.open(Limits(pids=1)) as box:
+            assert box.run(["echo", "2"]).stdout == "2\n"
+            assert box.run(["python3", "-c", "print(3)"]).stdout == "3\n"
+
+
 def test_files_that_do_not_fit_are_an_error_of_the_box(bwrap: None) -> None:
     with Pool("bwrap") as pool:
         with pytest.raises(SandboxError, match="No space"):

@@ -201,7 +201,7 @@ def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
     if group:
         group.parent = process.pid
     link = _ProcessLink(process, ours, printed, group)
-    own = 4 if level else 1  # resident, maker, runner, and what the maker forks; or the runner alone
+    own = 3 if level else 1  # resident, maker and runner, or the runner alone
     with contextlib.suppress(OSError):  # who waits for its hello hears why it ended
         told = settings(limits, level, nproc=own, memory=_memory(group, gpus))
         link.send(inside.code(told), time.monotonic() + 30)

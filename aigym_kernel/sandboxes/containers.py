@@ -252,7 +252,8 @@ def _resident(limits: Limits, level: str) -> dict[str, Any]:
         "cap_add": ["SYS_ADMIN", "SETPCAP", "SETUID", "SETGID"] if level else [],
         "security_opt": ["no-new-privileges", *(["apparmor=unconfined"] if level else [])],
         "environment": ENVIRONMENT if level else {},
-        "pids_limit": limits.pids + (4 if level else 1),  # resident, maker, runner, what the maker forks
+        # Resident, maker, runner; and while no program runs, two that are about to become the next one.
+        "pids_limit": max(limits.pids, 2) + 3 if level else limits.pids + 1,
         "mem_limit": memory,
         "memswap_limit": memory,
     }

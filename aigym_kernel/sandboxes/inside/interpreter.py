@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import _socket
 import builtins
+import contextlib
 import ctypes
 import functools
 import io
@@ -65,7 +66,7 @@ class Waiting:
             self._asked = True
 
     def take(self, argv: Sequence[str], pipes: Sequence[int], limits: Mapping[str, Any]) -> int:
-        """Give it the program; its process id, or 0 where the program is none for it."""
+        """Give it the program; its process id; 0 where it is none for it, or none could be made."""
         job = _job(argv)
         if job is None:
             self.send_away()
@@ -73,6 +74,8 @@ class Waiting:
         self.ask()
         pid = self.pid()
         self._asked, self._pid = False, 0
+        if not pid:
+            return 0
         data = marshal.dumps((*job, dict(limits)))
         self._jobs.sendmsg(
             [struct.pack(">Q", len(data))],
@@ -83,15 +86,17 @@ class Waiting:
 
     def send_away(self) -> None:
         """End it: what runs next is not for it, or shall be alone."""
-        if pid := self.pid():
-            self._asked, self._pid = False, 0
+        pid = self.pid()
+        self._asked, self._pid = False, 0
+        if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
     def pid(self) -> int:
-        """Its process id, as soon as it is there; 0 where none was asked for."""
+        """Its process id, as soon as it is there; 0 where none was asked for, or could be made."""
         if self._asked and not self._pid:
             self._pid = int(struct.unpack(">I", _exactly(self._jobs, 4))[0])
+            self._asked = bool(self._pid)
         return self._pid
 
 
@@ -124,11 +129,16 @@ def _job(argv: Sequence[str]) -> tuple[list[str], bool, bool, list[str]] | None:
     return None
 
 
-def become(jobs: _socket.socket, own: frozenset[str]) -> Callable[[], int]:
+def become(jobs: _socket.socket, parent: int, own: frozenset[str]) -> Callable[[], int]:
     """In a new process: wait for a program and put everything in its place. What is returned runs it, and is
-    to be called from as few frames as possible. ``own``: the modules of an interpreter that just started."""
-    while os.getppid() != 1:  # the runner has to be the one to hear of our end
-        os.sched_yield()
+    to be called from as few frames as possible. ``parent``: the process that forked this one and ends now.
+    ``own``: the modules of an interpreter that just started."""
+    with contextlib.suppress(ProcessLookupError):
+        while (
+            True
+        ):  # until the runner is the parent, which hears of our end, and nothing else is there to count
+            os.kill(parent, 0)
+            os.sched_yield()
     jobs.sendall(struct.pack(">I", os.getpid()))
     head, control, _, _ = jobs.recvmsg(8, _socket.CMSG_SPACE(12))
     if not head:

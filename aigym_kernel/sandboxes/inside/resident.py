@@ -14,6 +14,7 @@ Not here: what the host may ask for, and how long a runner serves (`loop`).
 from __future__ import annotations
 
 import _socket
+import contextlib
 import gc
 import os
 
@@ -77,20 +78,30 @@ def _make(
         os.write(1, pack({"error": f"no namespaces for a lease: {error}"}))
         os._exit(1)
     while os.read(answers, 1):
-        try:
-            between = os.fork()
-        except (
-            OSError
-        ):  # the runner has ended since it asked, and no process can begin where it was the first
-            theirs.close()
-            break
-        if not between:
-            if os.fork():
-                os._exit(0)  # an orphan is the child of process 1
+        if parent := _begin(theirs):
             os.close(answers)
-            return interpreter.become(theirs, own)
-        os.waitpid(between, 0)
+            return interpreter.become(theirs, parent, own)
     os._exit(os.waitstatus_to_exitcode(os.waitpid(runner, 0)[1]) and 1)
+
+
+def _begin(jobs: _socket.socket) -> int:
+    """Fork what is to become an interpreter; in there, the process id of its parent, which ends and leaves it
+    to process 1, the runner. Elsewhere 0. Where no process can begin, or process 1 has ended, 0 is sent."""
+    between = -1
+    try:
+        between = os.fork()
+        if between:
+            os.waitpid(between, 0)
+            return 0
+        parent = os.getpid()
+        if not os.fork():
+            return parent
+    except OSError:
+        with contextlib.suppress(OSError):
+            jobs.sendall(bytes(4))
+        if between:
+            return 0
+    os._exit(0)
 
 
 def _below(place: str) -> list[str]:
