@@ -246,6 +246,15 @@ def test_a_compiler_sees_the_files_beside_the_program(sandbox: str) -> None:
     assert (done.status, done.exit_code) == ("error", 42)
 
 
+def test_nothing_handed_in_takes_the_place_of_what_is_compiled(sandbox: str) -> None:
+    if problem := _problem(sandbox, "c"):
+        missing(problem)
+    for path in (".program/main", "./.program/main", ".program"):
+        done = execute(HELLO["c"], "c", files={path: "#!/bin/sh\necho no"}, sandbox=sandbox)
+        assert (done.status, done.stdout) == ("compile_error", "")
+        assert "leave it out" in done.detail
+
+
 def test_exit_code_127_is_the_programs_own(sandbox: str) -> None:
     """Neither a program that ends like a missing interpreter nor one that says so is taken for one."""
     for language in ("javascript", "bash"):

@@ -235,8 +235,7 @@ def _system(prefix: str, data: Callable[[bytes], str]) -> list[str]:
             arguments += ["--symlink", str(path.readlink()), str(path)]
         elif path.is_dir():
             arguments += ["--ro-bind", str(path), str(path)]
-    # Debian's Java and R keep a part of themselves in /etc.
-    for name in ("alternatives", "ld.so.cache", "java-*-openjdk", "R"):
+    for name in ("alternatives", "ld.so.cache", *_IN_ETC):
         for path in Path("/etc").glob(name):
             arguments += ["--ro-bind", str(path), str(path)]
     small = {
@@ -255,6 +254,10 @@ def _system(prefix: str, data: Callable[[bytes], str]) -> list[str]:
     for name in ("python", "python3"):
         arguments += ["--symlink", _interpreter(), f"/opt/bin/{name}"]
     return [*arguments, "--proc", "/proc", "--dev", "/dev"]
+
+
+#: What Debian's Java and R keep of themselves in /etc, but no file where an administrator sets them up.
+_IN_ETC = ("java-*-openjdk/jvm-*.cfg", "java-*-openjdk/security", "R/ldpaths", "R/Renviron")
 
 
 def _packages(names: Sequence[str], begun: Starter) -> list[str]:

@@ -166,6 +166,9 @@ def build(
     chosen = language(name)
     if not chosen.compile:
         return {}
+    if own := next((path for path in files if PurePosixPath(path).parts[:1] == (BUILT,)), None):
+        # It could be run in place of what its source says.
+        return _failed(f"{own!r} is in {BUILT}, the folder of what is compiled; leave it out")
     given = sum(map(len, files.values()))
     room = dataclasses.replace(chosen.limits, disk_mb=chosen.limits.disk_mb + (given >> 20))
     with opened(room, files) as box:
@@ -175,18 +178,25 @@ def build(
             return done
         if done.status != "ok":
             stopped = f"the compiler was stopped: {done.detail}" if done.detail else ""
-            return _failed(done, stopped)
+            return _failed(stopped, done.stderr or done.stdout)
         built = {path: data for path, data in box.export().items() if path.startswith(f"{BUILT}/")}
     needed = given + sum(map(len, built.values()))
     if needed > limits.disk_mb << 20:
-        return _failed(done, f"with its program it takes {needed >> 20} MiB of {limits.disk_mb} MiB of disk")
+        return _failed(f"with its program it takes {needed >> 20} MiB of {limits.disk_mb} MiB of disk")
     return built
 
 
-def _failed(done: Execution, detail: str) -> Execution:
+def _failed(detail: str, printed: str = "") -> Execution:
     """The program itself took no time: it never ran."""
-    return dataclasses.replace(
-        done, status="compile_error", exit_code=None, detail=detail, wall_s=0.0, cpu_s=0.0, peak_memory_mb=0.0
+    return Execution(
+        status="compile_error",
+        exit_code=None,
+        stdout="",
+        stderr=printed,
+        wall_s=0.0,
+        cpu_s=0.0,
+        peak_memory_mb=0.0,
+        detail=detail,
     )
 
 
