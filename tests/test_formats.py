@@ -147,6 +147,8 @@ OWN = [
         "assert candidate({'p': [1, {2: 'x'}]}) == True",
         "return all(isinstance(k, str) and k.islower() for k in d)",
     ),
+    problem("def solution(x):", "assert candidate(2) == 4", "return 2 * x"),
+    problem("def check(x):", "assert candidate(2) == 4", "return 2 * x"),
     problem(
         "def volume(grid, most):\n    import math",
         "assert candidate([[0, 0, 1], [1, 1, 1]], 2) == 3",
@@ -428,8 +430,9 @@ COMPLETIONS = {
 def test_ways_to_hand_in(name: str) -> None:
     for prelude in (
         'import os\n\n\ndef double(x):\n    """ Do it. """\n',
+        'def double(\n    x,\n):\n    import os\n    r"""\n  Do it,\n          well. \\d"""\n\n\n',
         "def double(x):\n",
-        "def double(x):",
+        "import os\n\ndef double(x):",
     ):
         space: dict[str, Any] = {}
         exec(complete(prelude, "double", COMPLETIONS[name]), space)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from aigym_kernel.sandboxes import Sandbox
     from aigym_kernel.tasks import Task
     from aigym_kernel.trajectories import Score
 
@@ -35,13 +35,10 @@ def judge_samples(
         pairs = [(task, text) for task in tasks for text in task.reference]
     else:
         pairs = read_samples(solutions, tasks)
-    with contextlib.ExitStack() as stack:
-        boxes: Any = open_sandbox(sandbox)
-        if hasattr(boxes, "__exit__"):
-            stack.enter_context(boxes)
-        started = time.perf_counter()
-        scores = _judged(pairs, boxes, workers)
-        wall_s = time.perf_counter() - started
+    boxes = open_sandbox(sandbox)
+    started = time.perf_counter()
+    scores = _judged(pairs, boxes, workers)
+    wall_s = time.perf_counter() - started
     given = {task.title for task, _ in pairs}
     return {
         **_counted(scores),
@@ -56,7 +53,7 @@ def judge_samples(
     }
 
 
-def _judged(pairs: Sequence[tuple[Task, str]], boxes: Any, workers: int) -> list[Score]:
+def _judged(pairs: Sequence[tuple[Task, str]], boxes: Sandbox, workers: int) -> list[Score]:
     from tqdm import tqdm
 
     from aigym_kernel.errors import SandboxError

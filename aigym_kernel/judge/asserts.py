@@ -10,11 +10,14 @@ Where the check has a ``prelude``, what is handed in may be written as models wr
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import marshal
 import re
 import textwrap
+import threading
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +47,7 @@ for name, source, code in public["modules"]:
     exec(marshal.loads(code) if same else compile(source, name, "exec"), module.__dict__)
 module.main()
 """
+_one_at_a_time = threading.Lock()  # filters of warnings belong to the whole process
 _OPENING = (":", "(", "[", "{", ",", "\\")
 _FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
 _BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
@@ -144,9 +148,9 @@ def complete(prelude: str, function: str, text: str) -> str:
     name = re.escape(function)
     defined = re.compile(rf"^(?:(?:async +def|def|class) +{name}\b|{name} *[:=])", re.MULTILINE)
     code = _unfenced(text, defined)
+    head, indent = _begun(prelude)
     if defined.search(code):
         return definitions(prelude) + code
-    head, indent = prelude.rstrip() + "\n", _indent_of_body(prelude)
     lines = [line for line in code.split("\n") if line.strip()]
     if not lines or _indent(lines[0]):
         return head + code
@@ -159,7 +163,27 @@ def complete(prelude: str, function: str, text: str) -> str:
 
 def definitions(prelude: str) -> str:
     """``prelude`` as a program by itself: what it begins but does not write has an empty body."""
-    return f"{prelude.rstrip()}\n{_indent_of_body(prelude)}pass\n" if prelude.strip() else ""
+    head, indent = _begun(prelude)
+    return f"{head}{indent}pass\n" if head.rstrip().endswith(":") else head
+
+
+@lru_cache(maxsize=1024)
+def _begun(prelude: str) -> tuple[str, str]:
+    """``prelude`` up to the place of the body that it begins, and that body's indentation."""
+    head = prelude.rstrip() + "\n"
+    last = head.splitlines()[-1]
+    if head.rstrip().endswith(":"):
+        return head, last[: _indent(last)] + "    "
+    with _one_at_a_time, warnings.catch_warnings(action="ignore"):  # of escapes in a docstring
+        try:
+            begun = ast.parse(head).body[-1:]
+        except SyntaxError:
+            begun = []
+    for node in begun:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            line = head.splitlines()[node.body[0].lineno - 1]
+            return head, line[: _indent(line)]
+    return head, "    "
 
 
 def _unfenced(text: str, defined: re.Pattern[str]) -> str:
@@ -169,11 +193,6 @@ def _unfenced(text: str, defined: re.Pattern[str]) -> str:
         return before
     blocks: list[str] = _BLOCK.findall(text)
     return next((b for b in blocks if defined.search(b)), blocks[0] if blocks else text)
-
-
-def _indent_of_body(prelude: str) -> str:
-    last = prelude.rstrip().rpartition("\n")[2]
-    return last[: _indent(last)] + ("    " if last.endswith(":") else "")
 
 
 def _indent(line: str) -> int:
