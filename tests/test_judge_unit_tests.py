@@ -508,3 +508,29 @@ def test_any_message_is_a_value_or_an_end(data: Any) -> None:
 
 def no_handles(*told: Any) -> Any:
     raise TypeError(told)
+
+
+LOOPS = """
+import unittest
+from solution import f
+class Loops(unittest.TestCase):
+    def test_all(self):
+        self.assertTrue(all(map(lambda x: f(x) == x, [1, 2])))
+    def test_expected(self):
+        with self.assertRaises(Exception):
+            f(0)
+    def test_caught(self):
+        try:
+            f(0)
+        except Exception:
+            pass
+"""
+
+
+def test_exceptions_that_would_end_a_loop_or_pass_for_expected_ones(tmp_path: Path) -> None:
+    loops = make(tmp_path / "loops", [{"check": CHECK}], {"test_solution.py": LOOPS})
+    assert judge(loops, "def f(x):\n    if not x: raise OSError\n    return x").passed
+    ending = only(judge(loops, "def f(x): raise StopIteration"))
+    assert ending.value == pytest.approx(2 / 3)
+    assert "test_all: RuntimeError" in ending.feedback
+    assert judge(loops, "import os\ndef f(x): os._exit(0)").total == 0.0

@@ -11,7 +11,6 @@ Where the check has a ``prelude``, what is handed in may be written as models wr
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import marshal
 import re
@@ -20,33 +19,18 @@ import threading
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from aigym_kernel.judge import candidate, inside
+from aigym_kernel.judge.bundle import START, bundle
 from aigym_kernel.judge.functions import not_loaded
 from aigym_kernel.judge.values import builtin_name, line_of
-from aigym_kernel.judge.verdict import Undecided, Verdict, roomy, run, stopped
+from aigym_kernel.judge.verdict import Undecided, Verdict, hidden, roomy, run, stopped
 from aigym_kernel.sandboxes.protocol import Execution, Sandbox
 from aigym_kernel.tasks import AssertsCheck, Task
 
 ANSWER_BYTES = 1 << 20
 """The longest answer to one call, encoded; longer ones fail the tests."""
-# Reads no further than what is public, and hands over to `judge.candidate`, which forks before it reads on.
-_START = """
-import _frozen_importlib_external, marshal, os, sys
-def exactly(size):
-    data = bytearray()
-    while len(data) < size:
-        data += os.read(0, size - len(data)) or sys.exit("the job is cut short")
-    return data
-public = marshal.loads(exactly(int(exactly(8), 16)))
-same = public["magic"] == _frozen_importlib_external.MAGIC_NUMBER
-for name, source, code in public["modules"]:
-    module = sys.modules[name] = type(sys)(name)
-    exec(marshal.loads(code) if same else compile(source, name, "exec"), module.__dict__)
-module.main()
-"""
 _one_at_a_time = threading.Lock()  # filters of warnings belong to the whole process
 _OPENING = (":", "(", "[", "{", ",", "\\")
 _FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
@@ -74,21 +58,10 @@ def check_asserts(task: Task, check: AssertsCheck, files: Mapping[str, bytes], s
         "prelude": definitions(prelude),
         "tests": _text(task, check.tests),
     }
+    data = bundle(inside, candidate) + marshal.dumps(job, 2)
     with sandbox.open(roomy(task.limits, files), files) as box:
-        execution = run(box, ["python3", "-I", "-c", _START], stdin=_modules() + marshal.dumps(job, 2))
+        execution = run(box, ["python3", "-I", "-c", START], stdin=data)
     return _verdict(task, files, execution)
-
-
-@lru_cache(maxsize=1)
-def _modules() -> bytes:
-    """What runs in the box, compiled too, since that takes 7 ms; used if the box has this very Python."""
-    modules = []
-    for module in (inside, candidate):
-        source = Path(module.__file__ or "").read_text(encoding="utf-8")
-        code = compile(source, module.__name__, "exec", dont_inherit=True)
-        modules.append((module.__name__, source, marshal.dumps(code)))
-    public = marshal.dumps({"magic": importlib.util.MAGIC_NUMBER, "modules": modules}, 2)
-    return b"%08x" % len(public) + public
 
 
 def _verdict(task: Task, files: Mapping[str, bytes], execution: Execution) -> Verdict:
@@ -125,7 +98,7 @@ def _told(task: Task, files: Mapping[str, bytes], report: Mapping[str, Any]) -> 
 
 def _text(task: Task, name: str) -> str:
     try:
-        return task.hidden[name.removeprefix("hidden/")].decode("utf-8")
+        return hidden(task, name).decode("utf-8")
     except UnicodeDecodeError:
         raise Undecided(f"{name} is not UTF-8 text") from None
 

@@ -26,37 +26,19 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
+from aigym_kernel.judge.bundle import START, bundle
+from aigym_kernel.judge.testing import harness, proxies, server, subset, wire
 from aigym_kernel.judge.values import builtin_name, line_of
 from aigym_kernel.judge.verdict import Undecided, Verdict, hidden, ran_out, refill, run, share, stopped
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.tasks import Task, UnitTestsCheck
 
-#: What enters the box, each after those that it imports.
-MODULES = ("wire", "server", "proxies", "subset", "harness")
 OUTPUT_KB = 8192
-_BOOT = """
-import json, os, sys
-
-def take(size):
-    data = b""
-    while len(data) < size:
-        data += os.read(0, size - len(data)) or sys.exit("cut short")
-    return data
-
-for name in ("aigym_kernel", "aigym_kernel.judge", "aigym_kernel.judge.testing"):
-    sys.modules[name] = package = type(sys)(name)
-    package.__path__ = []
-for name, source in json.loads(take(int(take(8)))):
-    module = type(sys)("aigym_kernel.judge.testing." + name)
-    sys.modules[module.__name__] = module
-    setattr(package, name, module)
-    exec(compile(source, name + ".py", "exec", dont_inherit=True), module.__dict__)
-module.main()
-"""
+#: What enters the box.
+MODULES = (wire, server, proxies, subset, harness)
 
 
 @dataclass
@@ -121,14 +103,6 @@ def _modules(files: Mapping[str, bytes]) -> list[str]:
     return sorted({PurePosixPath(n).parts[0].removesuffix(".py") for n in files if n.endswith(".py")})
 
 
-@lru_cache(maxsize=1)
-def _bundle() -> str:
-    here = Path(__file__)
-    sources = [(name, here.with_name(f"{name}.py").read_text(encoding="utf-8")) for name in MODULES]
-    text = json.dumps(sources)
-    return f"{len(text):08}{text}"
-
-
 def _go_on(
     box: Box,
     task: Task,
@@ -139,8 +113,8 @@ def _go_on(
 ) -> None:
     """Run the tests that have not run, until all have or the solution ends the run."""
     refill(box, files)
-    data = _bundle() + json.dumps({**job, "skip": list(progress.outcomes)})
-    execution = run(box, ["python3", "-I", "-c", _BOOT], stdin=data)
+    left = json.dumps({**job, "skip": list(progress.outcomes)}).encode()
+    execution = run(box, ["python3", "-I", "-c", START], stdin=bundle(*MODULES) + left)
     running = ""
     for line in execution.stdout.splitlines():
         message = _message(line)
