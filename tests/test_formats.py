@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import missing
 
 import aigym_kernel
 from aigym_kernel.errors import TaskError, UnknownName
 from aigym_kernel.formats import human_eval
 from aigym_kernel.judge import judge
 from aigym_kernel.judge.asserts import complete
-from aigym_kernel.sandboxes import Limits
+from aigym_kernel.sandboxes import Limits, check
 from aigym_kernel.tasks import FunctionCheck, LlmCheck, Task, load_task
 from aigym_kernel.trajectories import Mark
 
@@ -364,13 +365,24 @@ def double(x):
 """
 
 
-def test_nothing_hidden_is_within_reach(tmp_path: Path) -> None:
+EVERYWHERE = [
+    "bwrap",
+    "pool-bwrap",
+    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("pool-docker", marks=pytest.mark.docker),
+]
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
+def test_nothing_hidden_is_within_reach(tmp_path: Path, where: str) -> None:
     """The solution looks for a word of the tests in its frames, its memory and all that /proc shows, and
     answers rightly only where it finds none."""
+    if problem := check(where):
+        missing(problem)
     double = task(tmp_path, *DOUBLE)
-    assert judge(double, SPY).passed
+    assert judge(double, SPY, sandbox=where).passed
     knowing = SPY + 'held = b"can" + b"ary-77"\n'
-    assert judge(double, knowing).total == 0.0, "it finds what is there"
+    assert judge(double, knowing, sandbox=where).total == 0.0, "it finds what is there"
 
 
 def test_the_tests_use_their_own_definitions(tmp_path: Path) -> None:
@@ -581,7 +593,7 @@ def test_mistakes_in_the_command(tmp_path: Path) -> None:
     assert "cannot be read" in command(problems, "--solutions", "canoncal", code=2).stderr
     assert "cannot be read" in command(tmp_path / "no.jsonl", "--solutions", "canonical", code=2).stderr
     wrong = command(problems, "--solutions", "canonical", "--sandbox", "bwarp", code=2)
-    assert "unknown sandbox 'bwarp'. Did you mean 'bwrap'?" in wrong.stderr
+    assert "unknown sandbox 'bwarp'. Did you mean 'bwrap'" in wrong.stderr
 
 
 AIGYM = {
