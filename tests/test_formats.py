@@ -657,8 +657,8 @@ def test_aigym_task_passes_from_its_mark_on(tmp_path: Path) -> None:
 def test_aigym_criteria_bound_by_an_argument(tmp_path: Path) -> None:
     plain = aigym_file(tmp_path, rubric=[{"description": "It adds", "weight": 2}])
     assert load_task(plain).answer == "answer.txt"
-    for check in ({"type": "function", "function": "f"}, FunctionCheck(type="function", function="f")):
-        task = aigym_kernel.formats.aigym(plain, checks={"It adds": check})
+    for bound in ({"type": "function", "function": "f"}, FunctionCheck(type="function", function="f")):
+        task = aigym_kernel.formats.aigym(plain, checks={"It adds": bound})
         assert judge(task, "def f(a, b): return a + b").passed
     with pytest.raises(UnknownName, match=r"unknown criterion 'It ads'\. Did you mean 'It adds'"):
         load_task(plain, checks={"It ads": {"type": "function", "function": "f"}})
