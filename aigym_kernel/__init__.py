@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from aigym_kernel.widgets.board import board
     from aigym_kernel.widgets.explorer import explore
     from aigym_kernel.widgets.launcher import launch
+    from aigym_kernel.widgets.review import review
 
 __version__ = "0.1.0"
 
@@ -77,6 +78,7 @@ _HOME = {
     "ppo": "train",
     "random_agent": "agents",
     "replay": "agents",
+    "review": "widgets",
     "rollout": "runs",
     "run_notebook": "notebooks",
     "scripted": "agents",
@@ -119,6 +121,7 @@ __all__ = [
     "ppo",
     "random_agent",
     "replay",
+    "review",
     "rollout",
     "run_notebook",
     "scripted",

@@ -21,6 +21,7 @@ WIDGETS = {
     "explorer": ("drawing", "player", "explorer"),
     "board": ("drawing", "board"),
     "launcher": ("drawing", "launcher"),
+    "review": ("drawing", "review"),
 }
 
 

@@ -1,4 +1,5 @@
-"""Notebook widgets: `explore` for everything recorded, `board` for a training run, `launch` for tasks.
+"""Notebook widgets: `explore` for everything recorded, `board` for a training run, `launch` for tasks,
+`review` for marks that a person gives.
 
 Each widget is one .py with its state as traits and plain .js beside it (no build step). What they show
 without a kernel and without a script is in `stills`.
@@ -7,5 +8,17 @@ without a kernel and without a script is in `stills`.
 from aigym_kernel.widgets.board import Board, board, refresh, show
 from aigym_kernel.widgets.explorer import Explorer, explore
 from aigym_kernel.widgets.launcher import Launcher, launch
+from aigym_kernel.widgets.review import ReviewForm, review
 
-__all__ = ["Board", "Explorer", "Launcher", "board", "explore", "launch", "refresh", "show"]
+__all__ = [
+    "Board",
+    "Explorer",
+    "Launcher",
+    "ReviewForm",
+    "board",
+    "explore",
+    "launch",
+    "refresh",
+    "review",
+    "show",
+]

@@ -1,6 +1,7 @@
 """What a notebook shows of the widgets where no script runs: plain HTML with SVG images.
 
     explorer(page, total, shown)     the list and the chosen trajectory
+    review(score, texts)             a score and the solution that it is about
     board(view)                      the state of a training run
     launcher(task, view)             a task, and how it was played
 
@@ -15,6 +16,7 @@ from itertools import accumulate
 from typing import Any
 
 from aigym_kernel.rendering import BAD, DULL, GOOD, Markup, badge, escape, line_chart, picture, pre, table
+from aigym_kernel.trajectories import Score
 from aigym_kernel.widgets.shown import board_at
 
 FILM = 8
@@ -111,6 +113,21 @@ def launcher(task: Mapping[str, Any], view: Mapping[str, Any]) -> str:
     if view["marks"]:
         parts.append(_marks(view["marks"]))
     return f"<div>{''.join(parts)}</div>"
+
+
+def review(score: Score, texts: Sequence[Sequence[str]]) -> str:
+    """The HTML of a score under review: what was handed in, then its marks with what people said of them."""
+    parts: list[str] = []
+    size = 0
+    for label, text in texts[:TURNS]:
+        part = f"<details><summary>{escape(label)}</summary>{pre(_cut(text))}</details>"
+        size += len(part)
+        if size > EXCHANGE_HTML:
+            break
+        parts.append(part)
+    if len(parts) < len(texts):
+        parts.append(f"<p>{len(texts) - len(parts)} further texts are not shown here.</p>")
+    return f"<div>{''.join(parts)}{score._repr_html_()}</div>"
 
 
 def outcome(text: str) -> Markup:
