@@ -28,9 +28,19 @@ SPELLINGS = {
     "__import__": "__import__('os').system('x')",
     "importlib": "import importlib\nimportlib.import_module('o' + 's')",
     "importlib by name": "from importlib import import_module as i\ni(f'os')",
+    "sys.modules": "import sys\nsys.modules['os'].getcwd()",
     "through another module": "import shutil\nshutil.os.getcwd()"
     if False
     else "import sys\nsys.modules['os'].getcwd()",
+    "through another module": "import shutil\nshutil.os.getcwd()",
+    "no name": "__import__('')\nimport os",
+    "star": "from os import *\nsystem('x')",
+    "import renamed": "i = __import__\ni('os')",
+    "get": "import sys\nsys.modules.get('os').getcwd()",
+    "vars": "import shutil\nvars(shutil)['os']",
+    "getattribute": "import shutil\nshutil.__getattribute__('os')",
+    "computed key hides": "import builtins\nvars(builtins)[input()]",
+    "computed get hides": "globals().get(input())",
     "eval": "eval('1')",
     "eval renamed": "e = eval\ne('1')",
     "eval twice renamed": "f = e\ne = eval\nf('1')",
@@ -66,6 +76,7 @@ def test_every_spelling_of_what_is_forbidden(spelt: dict[str, Mark], name: str) 
 
 def test_what_is_allowed_is_not_confused(tmp_path: Path) -> None:
     source = "import re\nimport ostrich_free as os_free\nx = sorted([1])\nre.compile('a')\n"
+    source += "d = {'a': 1}\nd[x[0]] = d.get(x[0])\n"
     source += "class A:\n    def eval(self): return self.sorted\nA().eval()\n'import os; eval(1)'\n"
     mark = marked(tmp_path, FORBID, {}, source)
     assert (mark.value, mark.feedback) == (1.0, "5 of 5 demands met")

@@ -300,6 +300,11 @@ def double(x):
         except OSError: pass
     return 0
 """
+STARVE = """
+import os, resource
+resource.prlimit(os.getppid(), resource.RLIMIT_{}, (0, 0))
+def double(x): return 0
+"""
 PLUGIN = "import sys\ndef pytest_runtest_makereport(*a): sys.exit(0)\ndef double(x): return 0\n"
 TRAPS: dict[str, Any] = {
     "sys.exit while loading": "import sys\nsys.exit(0)",
@@ -310,6 +315,7 @@ TRAPS: dict[str, Any] = {
     "another program": "import os\ndef double(x): os.execvp('true', ['true'])",
     "kill": "import os\ndef double(x): os.kill(os.getpid(), 9)",
     **{f"kill the tests ({n})": PARENT.format(n) for n in (2, 9, 10, 15)},
+    **{f"starve the tests ({n})": STARVE.format(n) for n in ("AS", "NOFILE", "CPU", "FSIZE")},
     "kill all": "import os\ndef double(x):\n    os.kill(-1, 9)\n    return 0",
     "liar": LIAR.format(base="", value=""),
     **{

@@ -19,6 +19,7 @@ import builtins
 import json
 import sys
 
+LOOKS_UP = ("get", "pop", "setdefault", "__getitem__", "__getattribute__")
 FOLLOWED = 20  # assignments in a row that are followed
 
 
@@ -79,13 +80,13 @@ class Reader:
             bases = self.dotted(node.value)
             return bases if node.attr == "__dict__" else {_joined(base, node.attr) for base in bases}
         if isinstance(node, ast.Subscript):
-            return self._looked_up(node)
+            return self._looked_up(node.value, node.slice)
         return self._called(node) if isinstance(node, ast.Call) else set()
 
-    def _looked_up(self, node: ast.Subscript) -> set[str]:
-        """``vars(os)["x"]``, ``sys.modules["os"]``, ``globals()["eval"]``."""
-        key = constant(node.slice)
-        bases = self.dotted(node.value)
+    def _looked_up(self, table: ast.expr, name: ast.expr) -> set[str]:
+        """``vars(os)["x"]``, ``sys.modules["os"]``, ``globals().get("eval")``."""
+        key = constant(name)
+        bases = self.dotted(table)
         if key is None or not bases:
             return set()
         if key == "__builtins__":
@@ -95,6 +96,8 @@ class Reader:
     def _called(self, node: ast.Call) -> set[str]:
         """What a call gives, where it is one that finds modules and attributes by name."""
         found: set[str] = set()
+        if isinstance(node.func, ast.Attribute) and node.func.attr in LOOKS_UP and node.args:
+            found |= self._looked_up(node.func.value, node.args[0])
         for function in self.dotted(node.func):
             first = constant(node.args[0]) if node.args else None
             if function in ("__import__", "importlib.import_module", "importlib.__import__") and first:
@@ -116,6 +119,8 @@ class Reader:
             self.uses += [(name, node.lineno) for name in self.dotted(node)]
         if isinstance(node, ast.Attribute):
             self.uses.append((f".{node.attr}", node.lineno))
+        if isinstance(node, ast.Subscript) and constant(node.slice) is None and self._is_names(node.value):
+            self.unclear.append(("lookup of a name that is not written out", node.lineno))
         if not isinstance(node, ast.Call):
             return
         functions = self.dotted(node.func)
@@ -123,6 +128,9 @@ class Reader:
         self.uses += [(name, node.lineno) for name in self._called(node)]
         if isinstance(node.func, ast.Attribute):
             self.calls.append((f".{node.func.attr}", node.lineno))
+            computed = bool(node.args) and constant(node.args[0]) is None
+            if node.func.attr in LOOKS_UP and computed and self._is_names(node.func.value):
+                self.unclear.append(("lookup of a name that is not written out", node.lineno))
         for name in functions:
             first = constant(node.args[0]) if node.args else None
             if name in ("__import__", "importlib.import_module", "importlib.__import__"):
@@ -134,6 +142,14 @@ class Reader:
                 self.unclear.append((name, node.lineno))
             elif name == "getattr" and len(node.args) > 1 and self._hides(*node.args[:2]):
                 self.unclear.append(("getattr of a name that is not written out", node.lineno))
+
+    def _is_names(self, node: ast.expr) -> bool:
+        """Whether it is the table of names of a module, or of all modules."""
+        if isinstance(node, ast.Attribute) and node.attr == "__dict__":
+            return bool(self.dotted(node.value))
+        if isinstance(node, ast.Call) and "vars" in self.dotted(node.func):
+            return bool(node.args) and bool(self.dotted(node.args[0]))
+        return bool(self.dotted(node) & {"globals", "locals", "sys.modules", "builtins"})
 
     def _hides(self, base: ast.expr, name: ast.expr) -> bool:
         return bool(self.dotted(base)) and constant(name) is None

@@ -112,7 +112,10 @@ def _broken(told: str, places: Sequence[str], unclear: Sequence[str]) -> str:
 
 
 def _within(name: str, wanted: str) -> bool:
-    return name == wanted or name.startswith(wanted + ".")
+    """Whether it is what is wanted or lies in it, also where another module leads there (shutil.os.x)."""
+    if f"{name}.".startswith(f"{wanted}."):
+        return True
+    return not name.startswith(".") and f".{wanted}." in f"{name}."
 
 
 def _rules(check: StaticCheck, sources: Mapping[str, str]) -> Iterator[str]:

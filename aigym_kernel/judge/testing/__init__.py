@@ -132,7 +132,7 @@ def _go_on(
         progress.outcomes[running] = "failed"
         progress.errors[running] = {"ended": _end(task, execution)}
     elif progress.names is None and progress.unloaded is None:
-        if execution.status in ("ok", "error"):
+        if execution.status in ("ok", "error") and execution.stderr:
             told = stopped(execution, task.limits) or "ended without a word"
             raise Undecided(f"the tests' process {told}: {execution.stderr.strip()[-300:]}")
         progress.unloaded = {"ended": _end(task, execution)}
