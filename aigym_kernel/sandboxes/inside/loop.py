@@ -83,14 +83,16 @@ def _serve(settings: Mapping[str, Any], waiting: Waiting | None) -> int:
 
         wiping = Wiping(waiting)
     _send({"pid": os.getpid()})
+    soon = True  # a program may come soon: at the beginning of a lease, and after files
     while True:
-        if waiting and not shells.living():
+        if waiting and soon and not shells.living():
             waiting.ask()
         try:
             shells.idle()
             message, blobs = unpack(_take, 1 << 40)
         except EOFError:
             return HUNG_UP
+        soon = message["do"] in ("write", "clear", "renew")
         try:
             if message["do"] == "renew":
                 if not wiping:
