@@ -13,6 +13,7 @@ from conftest import missing
 from aigym_kernel.errors import SandboxError, UnknownName
 from aigym_kernel.sandboxes import LANGUAGES, Execution, Limits, check, execute, languages_in, open_sandbox
 from aigym_kernel.sandboxes.languages import COMPILE
+from aigym_kernel.sandboxes.pool import Pool
 from aigym_kernel.tasks.fields import LanguageName
 
 # What the command line is asked for in the project's own checks of sandboxes.
@@ -299,3 +300,15 @@ def test_which_languages_are_there(sandbox: str) -> None:
     found = languages_in(open_sandbox(sandbox))
     assert {"python", "bash"} <= set(found) <= set(LANGUAGES)
     assert found == [name for name in LANGUAGES if not _problem(sandbox, name)]
+
+
+@pytest.mark.parametrize("language", ["javascript", "c", "cpp"])
+def test_warm_boxes_run_the_same(sandbox: str, language: str) -> None:
+    ran(HELLO[language], language, sandbox)
+    with Pool(sandbox) as pool:
+        assert execute(HELLO[language], language, limits=SMALL, sandbox=pool).stdout == "hello\n"
+        done = execute(MEMORY_BOMB[language], language, limits=replace(SMALL, wall_s=10), sandbox=pool)
+        assert done.status == "memory_limit", done
+        if language in DOES_NOT_COMPILE:
+            done = execute(DOES_NOT_COMPILE[language][0], language, sandbox=pool)
+            assert done.status == "compile_error", done
