@@ -140,8 +140,8 @@ def build(told: Callable[[str], None], base: str | None = None) -> str:
     if failed or not identity:
         on = f" on {base!r}" if base else ""
         raise SandboxError(
-            f"the image {IMAGE!r} did not build{on}: {failed.strip() or 'the daemon named no image'}. Without "
-            "a registry, or for another system, name a Debian with python3 that Docker has: "
+            f"the image {IMAGE!r} did not build{on}: {failed.strip() or 'the daemon named no image'}. "
+            "Without a registry, or for another system, name a Debian with python3 that Docker has: "
             "aigym sandbox build --base IMAGE"
         )
     return identity
