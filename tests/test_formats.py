@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
+import marshal
 import re
 import subprocess
 import sys
@@ -18,9 +20,10 @@ from conftest import missing
 import aigym_kernel
 from aigym_kernel.errors import TaskError, UnknownName
 from aigym_kernel.formats import human_eval
-from aigym_kernel.judge import judge
+from aigym_kernel.judge import candidate, inside, judge
 from aigym_kernel.judge.asserts import complete
-from aigym_kernel.sandboxes import Limits, check
+from aigym_kernel.judge.bundle import START, bundle
+from aigym_kernel.sandboxes import Limits, check, open_sandbox
 from aigym_kernel.tasks import FunctionCheck, LlmCheck, Task, load_task
 from aigym_kernel.trajectories import Mark
 
@@ -433,8 +436,11 @@ COMPLETIONS = {
     "in a fence that is never closed": f"Sure!\n```python\n{WHOLE}",
     "in a fence that began before": f"{BODY}```\nThis works because ...",
     "in the second fence": f"```bash\npip install it\n```\n\n```py\n{WHOLE}\n```\n```\ndouble(1)\n```",
-    "indented fence": "1. So:\n   ```python\ndef double(x):\n    return x + x\n   ```\n",
+    "indented fence": "1. So:\n   ```python\n   def double(x):\n       return x + x\n   ```\n",
+    "indented fence around a body": "1. So:\n  ```\n      return x + x\n  ```\n",
     "body and more": BODY + "\n\ndef other():\n    return 1\n",
+    "body, and the function again": BODY + "\n\ndef double(x):\n    return x + x\n",
+    "lines that end as on Windows": f"```python\n{WHOLE}```\n".replace("\n", "\r\n"),
 }
 
 
@@ -456,6 +462,17 @@ def test_what_is_no_code_stays_wrong(tmp_path: Path) -> None:
     assert "SyntaxError" in mark.feedback
     assert only(task(tmp_path, *DOUBLE), "").value == 0.0
     assert only(task(tmp_path, *DOUBLE), "\ud800").value == 0.0
+
+
+def test_a_box_with_another_python_compiles_for_itself(tmp_path: Path) -> None:
+    double = task(tmp_path, *DOUBLE)
+    modules = bundle(inside, candidate)
+    other = modules.replace(importlib.util.MAGIC_NUMBER, b"\0\0\r\n", 1)
+    assert other != modules
+    job = {"file": "solution.py", "function": "double", "limit": 1000, "prelude": "", "tests": "double(1)"}
+    with open_sandbox().open(double.limits, {"solution.py": "def double(x): return 2 * x"}) as box:
+        done = box.run(["python3", "-I", "-c", START], stdin=other + marshal.dumps(job, 2))
+    assert json.loads(done.stdout) == {"passed": True, "calls": 1}
 
 
 GOOD = problem(*DOUBLE)
@@ -621,7 +638,7 @@ def aigym_file(folder: Path, **changes: Any) -> Path:
     return folder / "sum.yaml"
 
 
-def test_aigym_task(tmp_path: Path) -> None:
+def test_aigym_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = aigym_kernel.formats.aigym(aigym_file(tmp_path))
     assert (task.id, task.title, task.rubric.pass_mark) == ("sum-of-two-7", "Sum of two (7)", 0.6)
     assert (task.limits.wall_s, task.limits.memory_mb, task.answer) == (2.5, 128, "solution.py")
@@ -633,6 +650,8 @@ def test_aigym_task(tmp_path: Path) -> None:
     assert says.check == LlmCheck(type="llm", instructions="It says why")
     assert load_task(tmp_path / "sum.yaml") == task
     assert load_task(str(tmp_path / "sum.yaml")) == task
+    monkeypatch.chdir(tmp_path)
+    assert load_task("sum.yaml") == task
     assert json.loads(json.dumps(task.to_dict()))["labels"]["rubric_version"] == 3
 
 

@@ -1,7 +1,8 @@
 """The command ``aigym``: the library's functions for scripts and continuous integration.
 
-    aigym doctor | tasks [ID] | judge TASK FILE | exec FILE | train ENV | runs | sql QUERY
-    aigym index rebuild | run NOTEBOOK -p name value | sandbox build | sandbox list | sandbox prune
+    aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
+    aigym train ENV | runs | sql QUERY | index rebuild | run NOTEBOOK -p name value
+    aigym sandbox build | sandbox list | sandbox prune
 
 Every command takes ``--json``: one JSON document on standard output, everything else on standard error.
 Exit code 0: success; 1: the thing asked for failed (a solution that does not pass); 2: a user's mistake.

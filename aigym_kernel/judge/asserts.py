@@ -34,7 +34,7 @@ ANSWER_BYTES = 1 << 20
 _one_at_a_time = threading.Lock()  # filters of warnings belong to the whole process
 _OPENING = (":", "(", "[", "{", ",", "\\")
 _FENCE = re.compile(r"^[ \t]*```([^\n`]*)$", re.MULTILINE)
-_BLOCK = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^([ \t]*)```[^\n`]*\n(.*?)(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def check_asserts(task: Task, check: AssertsCheck, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:
@@ -122,11 +122,11 @@ def complete(prelude: str, function: str, text: str) -> str:
     defined = re.compile(rf"^(?:(?:async +def|def|class) +{name}\b|{name} *[:=])", re.MULTILINE)
     code = _unfenced(text, defined)
     head, indent = _begun(prelude)
-    if defined.search(code):
-        return definitions(prelude) + code
     lines = [line for line in code.split("\n") if line.strip()]
     if not lines or _indent(lines[0]):
         return head + code
+    if defined.search(code):
+        return definitions(prelude) + code
     code = code[code.index(lines[0]) :]
     second = _indent(lines[1]) if len(lines) > 1 else 0
     if second > (len(indent) if lines[0].rstrip().endswith(_OPENING) else 0):
@@ -164,7 +164,7 @@ def _unfenced(text: str, defined: re.Pattern[str]) -> str:
     before, _, _ = text.partition("```")
     if fences == [""] and before.strip():  # the end of a block that began before the text
         return before
-    blocks: list[str] = _BLOCK.findall(text)
+    blocks = [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in _BLOCK.findall(text)]
     return next((b for b in blocks if defined.search(b)), blocks[0] if blocks else text)
 
 

@@ -75,6 +75,7 @@ __all__ = [
 
 # What can come back from a box (`judge.inside`): nothing beyond it may be expected.
 _DEPTH, _INT_BITS = 64, 10_000
+_DOCUMENTS = (".yaml", ".yml", ".json")
 
 
 def load_task(id_or_path: str | Path, *, checks: Mapping[str, Any] | None = None) -> Task:
@@ -90,7 +91,7 @@ def load_task(id_or_path: str | Path, *, checks: Mapping[str, Any] | None = None
     if not isinstance(id_or_path, str | Path):
         raise TaskError(f"a task is named by its id or its path, not by {documents.shown(id_or_path)}")
     try:
-        if isinstance(id_or_path, str) and "/" not in id_or_path:
+        if isinstance(id_or_path, str) and "/" not in id_or_path and not id_or_path.endswith(_DOCUMENTS):
             folder = _tasks_dir() / id_or_path
             if id_or_path not in task_ids():
                 hint = f"Tasks are read from {folder.parent} (AIGYM_TASKS)."
