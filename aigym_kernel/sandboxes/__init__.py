@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aigym_kernel.errors import SandboxError, UnknownName
+from aigym_kernel.sandboxes.folders import open_snapshot, remove_snapshot, snapshots
 from aigym_kernel.sandboxes.languages import LANGUAGES, Language, present
 from aigym_kernel.sandboxes.mapping import Program, run
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
@@ -36,6 +37,9 @@ __all__ = [
     "execute",
     "languages_in",
     "open_sandbox",
+    "open_snapshot",
+    "remove_snapshot",
+    "snapshots",
 ]
 
 

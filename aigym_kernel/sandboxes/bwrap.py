@@ -28,7 +28,7 @@ from pathlib import Path
 
 from aigym_kernel.errors import SandboxError
 from aigym_kernel.executors import Ray
-from aigym_kernel.sandboxes import cgroups, inside, packages
+from aigym_kernel.sandboxes import cgroups, folders, inside, packages
 from aigym_kernel.sandboxes.cgroups import Group
 from aigym_kernel.sandboxes.gpus import Gpus, check, devices, library_folders
 from aigym_kernel.sandboxes.inside.run import ENVIRONMENT
@@ -123,6 +123,9 @@ class _ProcessLink:
 
     def receive(self, size: int, deadline: float) -> bytes:
         return receive_exactly(self._socket, size, deadline)
+
+    def keep(self, name: str, archive: bytes) -> str:
+        return folders.keep_folder(name, archive)
 
     def hang_up(self) -> None:
         hang_up(self._socket)

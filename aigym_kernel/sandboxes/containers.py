@@ -126,6 +126,11 @@ class _AttachedLink:
         del self._ready[:size]
         return data
 
+    def keep(self, name: str, archive: bytes) -> str:
+        from aigym_kernel.sandboxes import images
+
+        return images.keep(name, archive, self.image)
+
     def hang_up(self) -> None:
         hang_up(self._socket)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -92,6 +93,24 @@ class Box(Protocol):
 
     def export(self) -> dict[str, bytes]:
         """Every regular file below ``/work`` by relative path; links, pipes and devices left out."""
+        ...
+
+    def upload(self, source: str | Path, to: str = ".") -> None:
+        """Put a file of the host, or all that is in a folder, into a folder below ``/work``, with modes,
+        empty folders and links that stay within. Raises SandboxError on one that leads out of the folder,
+        on sockets and devices, and where there is more than fits on the disk."""
+        ...
+
+    def download(self, to: str | Path, path: str = ".") -> int:
+        """Everything in a folder below ``/work``, into the folder ``to`` of the host, which must be empty or
+        not exist: folders and regular files. Links, pipes and the like are left out; how many were. Raises
+        SandboxError."""
+        ...
+
+    def commit(self, name: str) -> str:
+        """Keep ``/work`` as it is, as a snapshot of that name: modes, times, links and empty folders too,
+        but no process, and nothing of ``/tmp``. Returns where it is: with bwrap a folder, with Docker an
+        image. `open_snapshot` opens a box that begins with it. Raises SandboxError if the name is taken."""
         ...
 
     def clear(self) -> None:

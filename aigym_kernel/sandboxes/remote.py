@@ -16,11 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from aigym_kernel.errors import SandboxError, SandboxFull
-from aigym_kernel.sandboxes import seccomp
+from aigym_kernel.sandboxes import folders, seccomp
 from aigym_kernel.sandboxes.cgroups import Group, Used
 from aigym_kernel.sandboxes.inside import frames
 from aigym_kernel.sandboxes.inside.files import parts
@@ -31,6 +32,7 @@ from aigym_kernel.tasks import Limits
 GRACE_S = 15.0  # beyond the wall limit: what a busy machine may need to end and answer a run
 SHM_MB = 4
 OVERHEAD_MB = 32  # the runner's own memory
+HEADERS = 2048  # bytes beside a file's content in an archive
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError)
 
 
@@ -56,6 +58,10 @@ class Link(Protocol):
     @property
     def group(self) -> Group | None:
         """The control group that the box's processes are in, where this side looks after it."""
+        ...
+
+    def keep(self, name: str, archive: bytes) -> str:
+        """Keep a snapshot; where it is."""
         ...
 
     def ended_for_memory(self) -> bool:
@@ -246,6 +252,27 @@ class RunnerBox:
         answer, contents = self._ask({"do": "export"}, [], 60)
         return dict(zip(answer["paths"], contents))
 
+    def upload(self, source: str | Path, to: str = ".") -> None:
+        """See `Box.upload`."""
+        self.unpack(folders.packed(source, self.limits), to)
+
+    def download(self, to: str | Path, path: str = ".") -> int:
+        """See `Box.download`."""
+        return folders.unpack_here(self.pack(path), to)
+
+    def commit(self, name: str) -> str:
+        """See `Box.commit`."""
+        folders.check_name(name)
+        return self._link.keep(name, self.pack())
+
+    def pack(self, path: str = ".") -> bytes:
+        """A folder below ``/work`` as a tar archive (`inside.archives`)."""
+        return self._ask({"do": "pack", "path": path}, [], 60)[1][0]
+
+    def unpack(self, archive: bytes, to: str = ".") -> None:
+        """Put an archive's content below a folder of ``/work``, replacing what stands in its place."""
+        self._ask({"do": "unpack", "path": to}, [archive], 60)
+
     def clear(self) -> None:
         """See `Box.clear`."""
         self._refuse_beside_sessions("clear")
@@ -311,7 +338,7 @@ class RunnerBox:
 
     def _exchange(self, data: bytes, seconds: float, command: str = "") -> tuple[dict[str, Any], list[bytes]]:
         deadline = time.monotonic() + seconds
-        most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11)
+        most = (self.limits.disk_mb << 20) + (self.limits.output_kb << 11) + self.limits.files * HEADERS
         refused, interrupt = "", None
         try:
             with self._sending:

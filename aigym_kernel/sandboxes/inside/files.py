@@ -12,14 +12,14 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 WORK = "/work"
 DISKS = (WORK, "/tmp")  # each of ``disk_mb`` and ``files``
 PLACES = (*DISKS, "/dev/shm", "/dev/mqueue")  # all that a program can write to
 MAX_DEPTH = 64  # folders below /work; deeper ones are not exported
 MAX_PATH, MAX_NAMES = 4_000, 8 << 20  # bytes of one path, and of all that are exported
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def parts(path: str) -> list[str]:
@@ -34,11 +34,15 @@ def _folder(parts: Sequence[str], *, make: bool) -> int:
     """A descriptor of the folder, reached without following a link. With ``make``, whatever stands in
     the way is replaced."""
     os.chmod(WORK, 0o755)  # every right here may have been taken away, by the user that this is
-    here = os.open(WORK, _DIRECTORY)
+    return reach(os.open(WORK, DIRECTORY), parts, make=make)
+
+
+def reach(here: int, parts: Sequence[str], *, make: bool) -> int:
+    """A descriptor of a folder below the one of ``here``, which it takes over."""
     for part in parts:
         try:
             if make:
-                kind = _kind(part, here)
+                kind = kind_of(part, here)
                 if kind and not stat.S_ISDIR(kind):
                     os.unlink(part, dir_fd=here)
                     kind = 0
@@ -51,7 +55,20 @@ def _folder(parts: Sequence[str], *, make: bool) -> int:
     return here
 
 
-def _kind(name: str, folder: int) -> int:
+@contextlib.contextmanager
+def below(path: str, *, make: bool) -> Iterator[int]:
+    """A folder below /work, or that itself (``.``). Raises FileNotFoundError."""
+    try:
+        folder = _folder([] if path == "." else parts(path), make=make)
+    except OSError as error:
+        raise FileNotFoundError(f"there is no folder {path!r} below {WORK}: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def kind_of(name: str, folder: int) -> int:
     """The mode of a directory entry itself; 0 where there is none."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
@@ -60,15 +77,15 @@ def _kind(name: str, folder: int) -> int:
 
 
 def _descend(name: str, folder: int) -> int:
-    kind = _kind(name, folder)
+    kind = kind_of(name, folder)
     if stat.S_ISDIR(kind) and kind & 0o700 != 0o700:
         os.chmod(name, 0o755, dir_fd=folder)
-    return os.open(name, _DIRECTORY, dir_fd=folder)
+    return os.open(name, DIRECTORY, dir_fd=folder)
 
 
-def _remove(name: str, folder: int) -> None:
+def remove(name: str, folder: int) -> None:
     """Remove an entry and all below it, however deep."""
-    if not stat.S_ISDIR(_kind(name, folder)):
+    if not stat.S_ISDIR(kind_of(name, folder)):
         os.unlink(name, dir_fd=folder)
         return
     inner = _descend(name, folder)
@@ -84,13 +101,13 @@ def _empty(folder: int) -> None:
     guessed: so neither the stack nor the number of open descriptors grows with the depth."""
     while names := os.listdir(folder):
         for name in names:
-            if not stat.S_ISDIR(_kind(name, folder)):
+            if not stat.S_ISDIR(kind_of(name, folder)):
                 os.unlink(name, dir_fd=folder)
                 continue
             inner = _descend(name, folder)
             try:
                 for below in os.listdir(inner):
-                    if not stat.S_ISDIR(_kind(below, inner)):
+                    if not stat.S_ISDIR(kind_of(below, inner)):
                         os.unlink(below, dir_fd=inner)
                         continue
                     os.close(_descend(below, inner))  # which gives back the right to move it
@@ -106,7 +123,7 @@ def clear() -> None:
         with contextlib.suppress(PermissionError, FileNotFoundError):  # a container's /dev/shm is not ours
             os.chmod(path, 0o755)
         try:
-            folder = os.open(path, _DIRECTORY)
+            folder = os.open(path, DIRECTORY)
         except FileNotFoundError:  # only containers have /dev/mqueue
             continue
         try:
@@ -122,16 +139,16 @@ def write(files: Mapping[str, bytes]) -> None:
         try:
             folder = _folder(above, make=True)
             try:
-                if _kind(name, folder):
-                    _remove(name, folder)
-                _create(name, folder, content)
+                if kind_of(name, folder):
+                    remove(name, folder)
+                create(name, folder, content)
             finally:
                 os.close(folder)
         except OSError as error:
             raise OSError(f"cannot write {path!r} below {WORK}: {error.strerror}") from None
 
 
-def _create(name: str, folder: int, content: bytes) -> None:
+def create(name: str, folder: int, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         # Modes do not travel, so that everything may be run that was a program where it came from.
@@ -145,7 +162,7 @@ def _create(name: str, folder: int, content: bytes) -> None:
 
 def _content(name: str, folder: int) -> int:
     """A descriptor of a regular file; a link, pipe or device raises OSError."""
-    kind = _kind(name, folder)
+    kind = kind_of(name, folder)
     if not stat.S_ISREG(kind):
         raise FileNotFoundError(f"{name!r} is not a regular file")
     if not kind & 0o400:
@@ -180,7 +197,7 @@ def export(most: int) -> dict[str, bytes]:
     def walk(folder: int, prefix: str, depth: int) -> None:
         nonlocal most, names
         for name in sorted(os.listdir(folder)):
-            kind = _kind(name, folder)
+            kind = kind_of(name, folder)
             if stat.S_ISDIR(kind) and depth < MAX_DEPTH:
                 inner = _descend(name, folder)
                 try:

@@ -1,16 +1,16 @@
 """The runner's loop: says hello, then answers frames until the host hangs up.
 
-``write``, ``run``, ``read``, ``export`` and ``clear``, and for sessions ``shell``, ``tell`` and ``end``, come
-in any order and number. Each gets one answer; ``interrupt``, which may come while a ``tell`` is carried out,
-gets none. When descriptor 0 ends, so does the runner, and the kernel then ends every process of its
-namespace. In a box of a pool, ``renew`` ends a lease: the answer is the next lease's hello."""
+``write``, ``run``, ``read``, ``export``, ``pack``, ``unpack`` and ``clear``, and for sessions ``shell``,
+``tell`` and ``end``, come in any order and number. Each gets one answer; ``interrupt``, which may come while
+a ``tell`` is carried out, gets none. When descriptor 0 ends, so does the runner, and the kernel then ends
+every process of its namespace. In a box of a pool, ``renew`` ends a lease: the answer is the next lease's hello."""
 
 from __future__ import annotations
 
 import os
 import signal
 
-from aigym_kernel.sandboxes.inside import files
+from aigym_kernel.sandboxes.inside import archives, files
 from aigym_kernel.sandboxes.inside.confine import confine
 from aigym_kernel.sandboxes.inside.frames import pack, unpack
 from aigym_kernel.sandboxes.inside.run import run
@@ -56,6 +56,13 @@ def _files(message: dict[str, Any], blobs: list[bytes], most: int) -> tuple[dict
         return {}, [files.read(message["path"], most)]
     if message["do"] == "clear":
         files.clear()
+        return {}, []
+    if message["do"] == "pack":
+        with files.below(message["path"], make=False) as folder:
+            return {}, [archives.pack(folder, most, mine=True)]
+    if message["do"] == "unpack":
+        with files.below(message["path"], make=True) as folder:
+            archives.unpack(blobs[0], folder, plain=False)
         return {}, []
     found = files.export(most)
     return {"paths": list(found)}, list(found.values())
