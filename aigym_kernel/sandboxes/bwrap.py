@@ -32,20 +32,10 @@ from aigym_kernel.sandboxes import cgroups, folders, inside, packages
 from aigym_kernel.sandboxes.cgroups import Group
 from aigym_kernel.sandboxes.gpus import Gpus, check, devices, library_folders
 from aigym_kernel.sandboxes.inside.run import ENVIRONMENT
+from aigym_kernel.sandboxes.links import Link, hang_up, receive_exactly, send_all, wait_for
 from aigym_kernel.sandboxes.mapping import Program, run_many
 from aigym_kernel.sandboxes.protocol import Execution
-from aigym_kernel.sandboxes.remote import (
-    SHM_MB,
-    Link,
-    RunnerBox,
-    bytes_in_memory,
-    cannot_open,
-    hang_up,
-    receive_exactly,
-    send_all,
-    settings,
-    wait_for,
-)
+from aigym_kernel.sandboxes.remote import SHM_MB, RunnerBox, bytes_in_memory, cannot_open, settings
 from aigym_kernel.sandboxes.starter import NOBODY, Starter, starter
 from aigym_kernel.tasks import Limits
 

@@ -30,21 +30,11 @@ from aigym_kernel.executors import Ray
 from aigym_kernel.sandboxes import inside
 from aigym_kernel.sandboxes.gpus import Gpus, check, device_requests
 from aigym_kernel.sandboxes.inside.run import ENVIRONMENT
+from aigym_kernel.sandboxes.links import Link, hang_up, receive_exactly, send_all, wait_for
 from aigym_kernel.sandboxes.mapping import Program, run_many
 from aigym_kernel.sandboxes.owners import Owner
 from aigym_kernel.sandboxes.protocol import Execution
-from aigym_kernel.sandboxes.remote import (
-    Link,
-    RunnerBox,
-    bytes_in_memory,
-    cannot_open,
-    hang_up,
-    no_room,
-    receive_exactly,
-    send_all,
-    settings,
-    wait_for,
-)
+from aigym_kernel.sandboxes.remote import RunnerBox, bytes_in_memory, cannot_open, no_room, settings
 from aigym_kernel.tasks import Limits
 
 IMAGE = "aigym-sandbox"

@@ -49,9 +49,10 @@ from typing import Any, Literal, Protocol, Self, get_args
 from aigym_kernel.errors import SandboxError, SandboxFull, UnknownName
 from aigym_kernel.executors import Ray
 from aigym_kernel.sandboxes.inside.frames import pack
+from aigym_kernel.sandboxes.links import Link
 from aigym_kernel.sandboxes.mapping import Program, run_many
 from aigym_kernel.sandboxes.protocol import Execution, Sandbox
-from aigym_kernel.sandboxes.remote import Link, RunnerBox
+from aigym_kernel.sandboxes.remote import RunnerBox
 from aigym_kernel.settings import sandbox_name
 from aigym_kernel.tasks import Limits
 

@@ -10,21 +10,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from aigym_kernel.errors import SandboxError, SandboxFull
 from aigym_kernel.sandboxes import folders, seccomp
-from aigym_kernel.sandboxes.cgroups import Group, Used
+from aigym_kernel.sandboxes.cgroups import Used
 from aigym_kernel.sandboxes.inside import frames
 from aigym_kernel.sandboxes.inside.files import parts
+from aigym_kernel.sandboxes.links import Link
 from aigym_kernel.sandboxes.protocol import Execution, Status
 from aigym_kernel.sandboxes.sessions import Kind, Session
 from aigym_kernel.tasks import Limits
@@ -34,80 +33,6 @@ SHM_MB = 4
 OVERHEAD_MB = 32  # the runner's own memory
 HEADERS = 2048  # bytes beside a file's content in an archive
 _BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError)
-
-
-class Link(Protocol):
-    """The way to a runner. Deadlines are `time.monotonic` seconds; past them TimeoutError is raised."""
-
-    def send(self, data: bytes, deadline: float) -> None:
-        """All of ``data``."""
-        ...
-
-    def wait(self, deadline: float) -> None:
-        """Until there is something to receive, or no runner any more."""
-        ...
-
-    def receive(self, size: int, deadline: float) -> bytes:
-        """Exactly ``size`` bytes. Raises EOFError when the runner is gone."""
-        ...
-
-    def hang_up(self) -> None:
-        """Make a `send` or `receive` that waits in another thread fail. Never raises."""
-        ...
-
-    @property
-    def group(self) -> Group | None:
-        """The control group that the box's processes are in, where this side looks after it."""
-        ...
-
-    def keep(self, name: str, archive: bytes) -> str:
-        """Keep a snapshot; where it is."""
-        ...
-
-    def ended_for_memory(self) -> bool:
-        """Whether the kernel killed for memory. Asked when an exchange broke: the runner itself may have
-        been the process to go, which is the program's doing."""
-        ...
-
-    def forget(self) -> None:
-        """In a forked process: let go of the box, which stays its parent's."""
-        ...
-
-    def close(self) -> str:
-        """End the box; what it printed beside the frames."""
-        ...
-
-
-def send_all(to: socket.socket, data: bytes, deadline: float) -> None:
-    """`Link.send` for a socket."""
-    to.settimeout(max(deadline - time.monotonic(), 0.001))
-    to.sendall(data)
-
-
-def wait_for(source: socket.socket, deadline: float) -> None:
-    """`Link.wait` for a socket."""
-    poller = select.poll()
-    poller.register(source, select.POLLIN)
-    if not poller.poll(max(deadline - time.monotonic(), 0) * 1000):
-        raise TimeoutError("no answer")
-
-
-def receive_exactly(source: socket.socket, size: int, deadline: float) -> bytes:
-    """`Link.receive` for a socket."""
-    data = bytearray()
-    while len(data) < size:
-        source.settimeout(max(deadline - time.monotonic(), 0.001))
-        piece = source.recv(min(size - len(data), 1 << 20))
-        if not piece:
-            raise EOFError("the runner is gone")
-        data += piece
-    return bytes(data)
-
-
-def hang_up(connection: socket.socket) -> None:
-    """`Link.hang_up` for a socket."""
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 #: What the kernel, Python, bwrap and Docker (which writes small letters) say of a machine that is full.

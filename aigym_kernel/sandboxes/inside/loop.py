@@ -3,7 +3,8 @@
 ``write``, ``run``, ``read``, ``export``, ``pack``, ``unpack`` and ``clear``, and for sessions ``shell``,
 ``tell`` and ``end``, come in any order and number. Each gets one answer; ``interrupt``, which may come while
 a ``tell`` is carried out, gets none. When descriptor 0 ends, so does the runner, and the kernel then ends
-every process of its namespace. In a box of a pool, ``renew`` ends a lease: the answer is the next lease's hello."""
+every process of its namespace. In a box of a pool, ``renew`` ends a lease: the answer is the next lease's
+hello."""
 
 from __future__ import annotations
 
