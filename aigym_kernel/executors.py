@@ -15,13 +15,15 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
-from aigym_kernel.errors import AigymError, RunError, check_whole
+from aigym_kernel.errors import AigymError, RunError, SandboxFull, check_whole
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,6 +31,7 @@ T_in = TypeVar("T_in", contravariant=True)
 R_out = TypeVar("R_out", covariant=True)
 
 AHEAD = 32  # items per worker between the result that is waited for and the item drawn last
+PATIENCE_S = 30.0  # how long a machine may be full for the only item that is worked on
 RETRIES = 5  # how often Ray begins an item again whose node or worker process died
 
 
@@ -83,9 +86,31 @@ def in_order(items: Iterable[T], crew: Crew[T, R]) -> Iterator[R]:
         crew.stop()
 
 
+def patiently(
+    work: Callable[[], R], stopped: threading.Event, give_up: Callable[[], bool] = lambda: False
+) -> R:
+    """What ``work`` returns, begun again as long as it raises SandboxFull. That is raised after `PATIENCE_S`,
+    at once when ``give_up``, which is asked each time, says so, and when ``stopped`` is set."""
+    until, pause = float("inf"), 0.02
+    while True:
+        try:
+            return work()
+        except SandboxFull:
+            if give_up() or stopped.is_set() or time.monotonic() > until:
+                raise
+        until = min(until, time.monotonic() + PATIENCE_S)
+        stopped.wait(pause)
+        pause = min(2 * pause, 1.0)
+
+
 class Threads(Generic[T, R]):
     """A `Crew` of threads, started as they are needed. What blocks in ``function`` has to be ended by
-    ``stop_running``; its exceptions are dropped from then on."""
+    ``stop_running``; its exceptions are dropped from then on.
+
+    Where ``function`` raises SandboxFull, its thread leaves the item to the others and ends, for threads
+    fill a machine too; the last one is patient. Each time that as many items have succeeded as there are
+    threads, one more is tried.
+    """
 
     def __init__(
         self, function: Callable[[T], R], workers: int, stop_running: Callable[[], None] = lambda: None
@@ -93,25 +118,21 @@ class Threads(Generic[T, R]):
         self.workers = workers
         self._function = function
         self._stop_running = stop_running
-        self._jobs: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
         self._outcomes: SimpleQueue[tuple[int, R | BaseException]] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._stopped = False
+        self._stopped = threading.Event()
+        self._changed = threading.Condition()  # guards all that follows
+        self._jobs: deque[tuple[int, T]] = deque()
+        self._threads: set[threading.Thread] = set()
+        self._most = workers  # threads that there may be
+        self._idle = self._succeeded = 0
 
     def give(self, number: int, item: T) -> None:
         """See `Crew.give`."""
-        self._jobs.put((number, item))
-        if len(self._threads) < self.workers:
-            thread = threading.Thread(target=self._work, daemon=True, name=f"aigym-map-{len(self._threads)}")
-            try:
-                thread.start()
-            except RuntimeError as error:  # no more threads on this machine: those there are will do
-                if not self._threads:
-                    raise RunError(
-                        f"cannot start a thread: {error}. End something, or raise ulimit -u"
-                    ) from None
-                return
-            self._threads.append(thread)
+        with self._changed:
+            self._jobs.append((number, item))
+            self._changed.notify()
+            if len(self._jobs) > self._idle:
+                self._start()
 
     def take(self, *, wait: bool) -> tuple[int, R | BaseException] | None:
         """See `Crew.take`."""
@@ -121,23 +142,70 @@ class Threads(Generic[T, R]):
 
     def stop(self) -> None:
         """See `Crew.stop`."""
-        self._stopped = True
-        for _ in self._threads:
-            self._jobs.put(None)
+        self._stopped.set()
+        with self._changed:
+            self._jobs.clear()
+            self._changed.notify_all()
+            threads = list(self._threads)
         self._stop_running()
-        for thread in self._threads:
+        for thread in threads:
             thread.join()
 
+    def _start(self) -> None:
+        if len(self._threads) >= self._most or self._stopped.is_set():
+            return
+        thread = threading.Thread(target=self._work, daemon=True, name="aigym-map")
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads on this machine: those there are will do
+            if not self._threads:
+                raise SandboxFull(
+                    f"cannot start a thread: {error}. End something, or raise ulimit -u"
+                ) from None
+            self._most = len(self._threads)
+        else:
+            self._threads.add(thread)
+
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if self._stopped:
-                continue
+        while job := self._next():
             number, item = job
             try:
-                outcome: R | BaseException = self._function(item)
+                outcome: R | BaseException = patiently(
+                    partial(self._function, item), self._stopped, partial(self._leave, job)
+                )
             except BaseException as error:
+                if threading.current_thread() not in self._threads:
+                    return
                 outcome = error
+            else:
+                self._grow()
             self._outcomes.put((number, outcome))
+
+    def _next(self) -> tuple[int, T] | None:
+        with self._changed:
+            self._idle += 1
+            self._changed.wait_for(lambda: self._jobs or self._stopped.is_set())
+            self._idle -= 1
+            return None if self._stopped.is_set() else self._jobs.popleft()
+
+    def _leave(self, job: tuple[int, T]) -> bool:
+        """Whether the calling thread is none of this crew any more, and its item another one's."""
+        with self._changed:
+            if len(self._threads) == 1:
+                return False
+            self._threads.remove(threading.current_thread())
+            self._most, self._succeeded = len(self._threads), 0
+            self._jobs.appendleft(job)
+            self._changed.notify()
+            return True
+
+    def _grow(self) -> None:
+        with self._changed:
+            self._succeeded += 1
+            if self._succeeded >= self._most < self.workers:
+                self._most, self._succeeded = self._most + 1, 0
+            if len(self._jobs) > self._idle:
+                self._start()
 
 
 @dataclass(frozen=True, kw_only=True)

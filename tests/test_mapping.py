@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -216,7 +217,7 @@ def test_too_many_open_files_only_mean_fewer_boxes_at_a_time(sandbox: Sandbox) -
 def test_a_machine_that_stays_full_is_an_error_of_its_own(
     bwrap: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aigym_kernel.sandboxes.mapping.PATIENCE_S", 0.2)
+    monkeypatch.setattr("aigym_kernel.executors.PATIENCE_S", 0.2)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.close(free := os.dup(0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, before[1]))
@@ -226,3 +227,31 @@ def test_a_machine_that_stays_full_is_an_error_of_its_own(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert execute("print(1)", sandbox=bwrap).stdout == "1\n"
+
+
+_CROWDED = """
+import pathlib, sys
+from aigym_kernel.sandboxes import Program, open_sandbox
+pathlib.Path(sys.argv[2], "cgroup.procs").write_text("0")
+programs = [Program(f"import time; time.sleep(0.3); print({n})") for n in range(40)]
+done = list(open_sandbox(sys.argv[1]).map(programs, workers=40))
+print({e.status for e in done}, [e.stdout for e in done] == [f"{n}\\n" for n in range(40)])
+"""
+
+
+def test_too_many_processes_and_threads_only_mean_fewer_boxes_at_a_time(bwrap: Sandbox) -> None:
+    """The waiting threads of 40 workers alone would leave no room for a single box."""
+    group = Path(f"/sys/fs/cgroup/pids/aigym-test-{os.getpid()}")
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"needs a control group of its own for processes: {error}")
+    try:
+        Path(group, "pids.max").write_text("45")
+        command = [sys.executable, "-c", _CROWDED, bwrap.name, str(group)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.stdout == "{'ok'} True\n", done.stderr
+        assert Path(group, "pids.events").read_text() != "max 0\n"
+    finally:
+        _until(lambda: not Path(group, "cgroup.procs").read_text())
+        group.rmdir()

@@ -5,8 +5,9 @@
     sandbox.map(programs, executor=Ray(address="10.0.0.1:6379"))   # the same on a cluster
 
 A machine that is full (no process, memory, descriptor or daemon answer left for another box) is never a
-program's fault: the box is asked for again, with fewer boxes open at a time, until there is room. Where there
-is none for `PATIENCE_S`, even for a single box, SandboxFull is raised. Not here: what happens inside a box.
+program's fault: the box is asked for again, with fewer at a time, until there is room (`executors`). Where
+there is none for half a minute, even for a single box, SandboxFull is raised. Not here: what happens inside
+a box.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
@@ -22,13 +22,11 @@ from functools import lru_cache, partial
 from types import UnionType
 
 from aigym_kernel.errors import SandboxError, SandboxFull, SolutionError
-from aigym_kernel.executors import Ray, crew_for, in_order
+from aigym_kernel.executors import Ray, crew_for, in_order, patiently
 from aigym_kernel.sandboxes import languages
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.sandboxes.remote import no_room
 from aigym_kernel.tasks import Limits
-
-PATIENCE_S = 30.0  # how long a program waits for room on a machine where nothing moves
 
 
 @dataclass(frozen=True)
@@ -99,63 +97,7 @@ class OpenBoxes:
                 box.close()
 
 
-class _Room:
-    """How many programs this process runs at a time: as many as are asked for, until the machine refuses
-    a box. Then as many as were open, and one more for every such number that succeeds."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running = self._succeeded = 0
-        self._most = 1 << 20
-
-    def run(self, sandbox: Sandbox, program: Program, boxes: OpenBoxes) -> Execution:
-        """Raises SandboxFull when the machine has no room for this one box, and that for `PATIENCE_S`."""
-        until: float | None = None
-        pause = 0.02
-        while True:
-            self._enter(boxes.closed)
-            try:
-                execution = _run_once(sandbox, program, boxes)
-            except SandboxFull:
-                if self._leave(full=True):
-                    until = until or time.monotonic() + PATIENCE_S
-                    if time.monotonic() > until:
-                        raise
-                    boxes.closed.wait(pause)
-                    pause = min(2 * pause, 1.0)
-            except BaseException:
-                self._leave(full=False)
-                raise
-            else:
-                self._leave(full=False)
-                return execution
-
-    def _enter(self, cancelled: threading.Event) -> None:
-        with self._changed:
-            while self._running >= self._most and not cancelled.is_set():
-                self._changed.wait(0.1)
-            if cancelled.is_set():
-                raise SandboxError("cancelled")
-            self._running += 1
-
-    def _leave(self, *, full: bool) -> bool:
-        """Whether nobody else of this process runs, whose end would make room."""
-        with self._changed:
-            self._running -= 1
-            if full:
-                self._most, self._succeeded = max(1, min(self._most, self._running)), 0
-            else:
-                self._succeeded += 1
-                if self._succeeded >= self._most:
-                    self._most, self._succeeded = self._most + 1, 0
-            self._changed.notify_all()
-            return self._running == 0
-
-
-_room = _Room()
-
-
-def run(sandbox: Sandbox, program: Program, boxes: OpenBoxes | None = None) -> Execution:
+def run(sandbox: Sandbox, program: Program) -> Execution:
     """Run one program in a box of its own and throw the box away. A sandbox that breaks is no fault of the
     program: it is run once more, in a fresh box.
 
@@ -163,10 +105,16 @@ def run(sandbox: Sandbox, program: Program, boxes: OpenBoxes | None = None) -> E
         SandboxError: no box can be opened here, or it does not hold the files.
         SandboxFull: the machine stayed full.
     """
-    boxes = OpenBoxes() if boxes is None else boxes
-    execution = _room.run(sandbox, program, boxes)
+    return patiently(partial(_run, sandbox, OpenBoxes(), program), threading.Event())
+
+
+def _run(sandbox: Sandbox, boxes: OpenBoxes, program: Program) -> Execution:
+    """Raises SandboxFull where one more box is too much just now."""
+    if not isinstance(program, Program):
+        raise SolutionError(f"programs must be Program, not {type(program).__name__}: Program(code)")
+    execution = _run_once(sandbox, program, boxes)
     if execution.status == "sandbox_error" and not boxes.closed.is_set():
-        execution = _room.run(sandbox, program, boxes)
+        execution = _run_once(sandbox, program, boxes)
     return execution
 
 
@@ -203,21 +151,15 @@ def run_many(
     """`Sandbox.map`, for any sandbox."""
     boxes = OpenBoxes()
     if executor is None:
-        crew = crew_for(partial(_run_checked, sandbox, boxes=boxes), workers, None, boxes.close)
+        crew = crew_for(partial(_run, sandbox, boxes), workers, None, boxes.close)
     else:
         crew = crew_for(partial(_run_there, pickle.dumps(sandbox)), workers, executor, boxes.close)
     return in_order(programs, crew)
 
 
-def _run_checked(sandbox: Sandbox, program: Program, boxes: OpenBoxes | None = None) -> Execution:
-    if not isinstance(program, Program):
-        raise SolutionError(f"programs must be Program, not {type(program).__name__}: Program(code)")
-    return run(sandbox, program, boxes)
-
-
 def _run_there(pickled: bytes, program: Program) -> Execution:
     """In a worker process of a cluster. The sandbox is made once per process: a pool stays warm there."""
-    return _run_checked(_sandbox(pickled), program)
+    return run(_sandbox(pickled), program)
 
 
 @lru_cache(maxsize=4)
