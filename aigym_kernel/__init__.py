@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.runs import Run, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox
+    from aigym_kernel.sandboxes.pool import Pool
     from aigym_kernel.store import Store, sql
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
@@ -51,6 +52,7 @@ _HOME = {
     "Limits": "sandboxes",
     "Mark": "trajectories",
     "PPOConfig": "train",
+    "Pool": "sandboxes.pool",
     "Program": "sandboxes",
     "Ray": "executors",
     "Run": "runs",
@@ -93,6 +95,7 @@ __all__ = [
     "Limits",
     "Mark",
     "PPOConfig",
+    "Pool",
     "Program",
     "Ray",
     "Run",
