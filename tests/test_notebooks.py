@@ -163,3 +163,13 @@ def test_a_widget_becomes_its_static_html(tmp_path: Path) -> None:
     assert "<b>static</b>" in page
     assert "unpkg" not in page
     assert "cdnjs" not in page
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_the_tour_of_sandboxes_runs() -> None:
+    tour = Path(__file__).parent.parent / "notebooks" / "sandboxes.ipynb"
+    run = run_notebook(tour, {"problems": 3}, progress=False)
+    page = (run.folder / "artifacts" / "sandboxes.html").read_text(encoding="utf-8")
+    assert "canonical: 3 of 3 pass, empty bodies: 0" in page
+    assert "memory_limit" in page
+    assert sql("select outcome from trajectories")["outcome"].tolist() == ["passed"]

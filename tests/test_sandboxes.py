@@ -761,3 +761,11 @@ def test_no_container_is_left() -> None:
 def test_unknown_sandbox() -> None:
     with pytest.raises(UnknownName, match=r"'bwarp'.*'bwrap'"):
         open_sandbox("bwarp")
+
+
+def test_an_execution_reads_well_in_a_notebook_and_is_only_text() -> None:
+    page = execute("print('<script>x</script>' * 1000); 1 / 0")._repr_html_()
+    assert ">error</span> exit code 1" in page
+    assert "ZeroDivisionError" in page
+    assert "<script>" not in page
+    assert "further characters are not shown" in page

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
+from aigym_kernel import rendering
 from aigym_kernel.executors import Ray
 from aigym_kernel.tasks import Limits
 
@@ -27,6 +28,7 @@ Status = Literal[
     "compile_error",
     "sandbox_error",
 ]
+SHOWN = 10_000  # characters of a stream in a notebook
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,18 @@ class Execution:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        label = rendering.badge(self.status, rendering.GOOD if self.status == "ok" else rendering.BAD)
+        code = "" if self.exit_code is None else f"exit code {self.exit_code}, "
+        used = f"{self.wall_s:.2f} s, {self.cpu_s:.2f} s of CPU time, {self.peak_memory_mb:.0f} MiB at most"
+        parts = [f"<p>{label} {code}{used} {rendering.escape(self.detail)}</p>"]
+        for name in ("stdout", "stderr"):
+            if text := getattr(self, name):
+                parts.append(f"<div>{name}</div>{rendering.pre(text[:SHOWN])}")
+                if len(text) > SHOWN:
+                    parts.append(f"<p>{len(text) - SHOWN:,} further characters are not shown.</p>")
+        return f"<div>{''.join(parts)}</div>"
 
 
 class Box(Protocol):
