@@ -205,7 +205,7 @@ def _options(limits: Limits, gpus: Gpus | None) -> dict[str, Any]:
         "shm_size": "4m",
         "tmpfs": {"/work": disk, "/tmp": disk, **({} if limits.packages else {PACKAGES: "ro,size=4k"})},
         "log_config": docker.types.LogConfig(type="none"),
-        "ulimits": [docker.types.Ulimit(name="core", soft=0, hard=0)],
+        "ulimits": [docker.types.Ulimit(name="core", soft=1, hard=1)],
     }
 
 

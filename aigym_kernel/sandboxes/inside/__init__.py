@@ -23,7 +23,7 @@ from types import CodeType
 from typing import Any
 
 #: What enters a box, each after those that it imports; the last one's ``main`` is called.
-MODULES = ("frames", "files", "archives", "tree", "run", "shells", "confine", "loop")
+MODULES = ("frames", "files", "archives", "tree", "confine", "run", "shells", "loop")
 #: The same for a box of a pool.
 POOL_MODULES = (*MODULES[:-1], "interpreter", "resident", "wiping", "loop")
 

@@ -3,7 +3,7 @@
 `run(argv, stdin, limits)` returns the answer's message and blobs. Not here: what the tree uses (`tree`)."""
 
 # Descriptors throughout, and importing pathlib would cost every box 10 ms.
-# ruff: noqa: PTH101
+# ruff: noqa: PTH101, PTH123
 from __future__ import annotations
 
 import contextlib
@@ -13,6 +13,7 @@ import select
 import signal
 import time
 
+from aigym_kernel.sandboxes.inside.confine import dumpable
 from aigym_kernel.sandboxes.inside.files import DISKS, WORK
 from aigym_kernel.sandboxes.inside.tree import Tree, oom_kills
 
@@ -45,6 +46,7 @@ def settle(pipes: Mapping[int, int], limits: Mapping[str, Any]) -> None:
     """Give this new process its descriptors (what each is to be a copy of), the place and the limits of a
     program."""
     os.setsid()
+    _go_first()
     kept = sorted(pipes)
     for target in kept:
         os.dup2(pipes[target], target)
@@ -57,12 +59,20 @@ def settle(pipes: Mapping[int, int], limits: Mapping[str, Any]) -> None:
         resource.setrlimit(which, (value, value))
 
 
+def _go_first() -> None:
+    """Where memory runs out, the kernel should end the program, not the runner: unless told, it ends whoever
+    is largest, and a program of many small processes is smaller than the runner."""
+    dumpable(True)  # which the file wants; becoming another program would do the same
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "wb", 0) as file:
+        file.write(b"1000")
+
+
 def _rlimits(limits: Mapping[str, Any]) -> dict[int, int]:
-    most_open = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     rlimits = {
         resource.RLIMIT_FSIZE: limits["disk_mb"] << 20,
-        resource.RLIMIT_NOFILE: min(limits["open_files"], most_open),
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: _at_most(resource.RLIMIT_NOFILE, limits["open_files"]),
+        # 0 would still feed a host that pipes core dumps to a program; 1 is the kernel's word for none.
+        resource.RLIMIT_CORE: _at_most(resource.RLIMIT_CORE, 1),
     }
     if limits["memory"] == "address space":
         # No measure of memory in use (threads and allocators reserve plenty): this bounds what one
@@ -72,6 +82,12 @@ def _rlimits(limits: Mapping[str, Any]) -> dict[int, int]:
     if limits["nproc"]:
         rlimits[resource.RLIMIT_NPROC] = limits["pids"] + limits["nproc"]
     return rlimits
+
+
+def _at_most(which: int, value: int) -> int:
+    """``value``, or what may be had where that is less."""
+    most = resource.getrlimit(which)[1]
+    return value if most == resource.RLIM_INFINITY else min(value, most)
 
 
 def run(
@@ -105,7 +121,7 @@ def run(
     status, code, detail = verdict(tree.ended[child], cause, oom_kills() > kills, stderr, limits)
     if status in ("error", "signal"):
         detail = "; ".join(filter(None, (detail, met(tree, detail, stderr))))
-    used = {"wall_s": time.monotonic() - started, "cpu_s": tree.cpu_s, "peak_kb": tree.peak_kb}
+    used = {"wall_s": time.monotonic() - started, "cpu_s": tree.used_cpu_s, "peak_kb": tree.peak_kb}
     return {"status": status, "exit_code": code, "detail": detail, **used}, [stdout, stderr]
 
 
