@@ -261,7 +261,7 @@ class Shells:
     def _hold(self, limits: Mapping[str, Any]) -> None:
         """Hold the tree to ``limits`` from now on. CPU time counts from here. Files that are there already
         may stay: who has too many has to be able to remove them."""
-        self._tree.cpu_s -= self._cpu_s()
+        self._tree.forget_cpu()
         self._limits = self._tree.limits = {
             **limits,
             "files": max(limits["files"], *map(files, DISKS)),
