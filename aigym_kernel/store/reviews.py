@@ -28,8 +28,15 @@ _UNREVIEWED = (
     """,
     "CREATE VIEW trajectories AS FROM recorded.trajectories",
 )
+_LATEST = """
+    SELECT run_id, trajectory_id, name,
+           arg_max({'value': value, 'reviewer': reviewer, 'note': note, 'time': time}, time) AS latest
+    FROM reviews GROUP BY ALL"""
+_JOINED = """
+    ON m.run_id = r.run_id AND m.trajectory_id = r.trajectory_id AND m.name = r.name"""
+# The few marks that were reviewed are looked for first, and totals made of them alone.
 _REVIEWED = (
-    """
+    f"""
     CREATE VIEW marks AS
     SELECT m.* REPLACE (
              coalesce(r.latest.value, m.value) AS value,
@@ -37,29 +44,27 @@ _REVIEWED = (
                AS status),
            m.value AS judged, r.latest.reviewer AS reviewer, r.latest.note AS note,
            r.latest.time AS reviewed_at
-    FROM recorded.marks m LEFT JOIN (
-      SELECT run_id, trajectory_id, name,
-             arg_max({'value': value, 'reviewer': reviewer, 'note': note, 'time': time}, time) AS latest
-      FROM reviews GROUP BY ALL) r
-    ON m.run_id = r.run_id AND m.trajectory_id = r.trajectory_id AND m.name = r.name
+    FROM recorded.marks m LEFT JOIN ({_LATEST}) r {_JOINED}
     """,
-    """
+    f"""
     CREATE VIEW trajectories AS
     SELECT t.* REPLACE (
              CASE WHEN s.run_id IS NULL THEN t.score ELSE s.total END AS score,
-             CASE WHEN s.run_id IS NULL THEN t.passed ELSE s.passed END AS passed,
+             CASE WHEN s.run_id IS NULL THEN t.passed
+                  ELSE coalesce(s.full_marks AND s.total >= coalesce(t.pass_mark, 1) - 1e-9, false) END
+               AS passed,
              CASE WHEN s.run_id IS NULL OR t.error IS NOT NULL THEN t.outcome
-                  WHEN s.total IS NULL THEN 'unjudged' WHEN s.passed THEN 'passed' ELSE 'failed' END
-               AS outcome)
+                  WHEN s.total IS NULL THEN 'unjudged'
+                  WHEN s.full_marks AND s.total >= coalesce(t.pass_mark, 1) - 1e-9 THEN 'passed'
+                  ELSE 'failed' END AS outcome)
     FROM recorded.trajectories t LEFT JOIN (
-      SELECT run_id, trajectory_id, total,
-             coalesce(full_marks AND total >= coalesce(pass_mark, 1) - 1e-9, false) AS passed
-      FROM (SELECT run_id, trajectory_id, bool_and(NOT required OR coalesce(value >= 1, false)) AS full_marks,
-                   CASE WHEN count(value) = count(*)
-                        THEN least(1, sum(weight * value) / sum(weight)) END AS total
-            FROM marks SEMI JOIN reviews USING (run_id, trajectory_id) GROUP BY ALL)
-      JOIN (SELECT run_id, trajectory_id, pass_mark FROM recorded.trajectories)
-      USING (run_id, trajectory_id)) s
+      SELECT run_id, trajectory_id, bool_and(NOT required OR coalesce(value >= 1, false)) AS full_marks,
+             CASE WHEN count(value) = count(*) THEN least(1, sum(weight * value) / sum(weight)) END AS total
+      FROM (SELECT m.run_id, m.trajectory_id, m.weight, m.required,
+                   coalesce(r.latest.value, m.value) AS value
+            FROM (FROM recorded.marks SEMI JOIN reviews USING (run_id, trajectory_id)) m
+            LEFT JOIN ({_LATEST}) r {_JOINED})
+      GROUP BY ALL) s
     ON t.run_id = s.run_id AND t.trajectory_id = s.trajectory_id
     """,
 )

@@ -19,6 +19,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 
+from aigym_kernel import rendering
 from aigym_kernel.envs import SNAKE
 from aigym_kernel.envs.replay import resimulate
 from aigym_kernel.trajectories import Trajectory
@@ -178,5 +179,9 @@ def _marks(trajectory: Trajectory, notes: list[str]) -> list[dict[str, Any]]:
     if trajectory.score is None:
         return []
     marks: list[dict[str, Any]] = trajectory.score.to_dict()["marks"]
-    feedback = _texts([m["feedback"] for m in marks], notes, "feedback")
-    return [{**m, "feedback": f} for m, f in zip(marks, feedback, strict=True)]
+    told = []
+    for mark in marks:
+        mark.pop("evidence", None)  # `review` shows it
+        said = [rendering.review(mark.pop("review"))] if "review" in mark else []
+        told.append("\n".join(filter(None, [mark["feedback"], *said])))
+    return [{**m, "feedback": f} for m, f in zip(marks, _texts(told, notes, "feedback"), strict=True)]
