@@ -264,7 +264,10 @@ DOUBLE = (
         ("double = None", "it defines no function or class 'double'"),
         ("    raise SystemExit(0)", "call 1 of the hidden tests ended by sys.exit instead of returning"),
         ("    import os\n    os._exit(0)", "call 1 of the hidden tests ended the solution's process"),
-        ("import os\nos._exit(0)\ndef double(x): return 2 * x", "call 0 of the hidden tests ended"),
+        (
+            "import os\nos._exit(0)\ndef double(x): return 2 * x",
+            "loading solution.py ended the solution's process",
+        ),
         ("    while True: pass", "no answer within 3 s"),
         ("    return object()", "call 1 of the hidden tests: what it returned is not plain data"),
         ("    return 'x' * 2 ** 21", "too large"),

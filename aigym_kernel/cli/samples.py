@@ -56,7 +56,7 @@ def judge_samples(
 def _judged(pairs: Sequence[tuple[Task, str]], boxes: Sandbox, workers: int) -> list[Score]:
     from tqdm import tqdm
 
-    from aigym_kernel.errors import SandboxError
+    from aigym_kernel.errors import AigymError, SandboxError
     from aigym_kernel.executors import Threads, in_order
     from aigym_kernel.judge import judge, unjudged
 
@@ -66,8 +66,8 @@ def _judged(pairs: Sequence[tuple[Task, str]], boxes: Sandbox, workers: int) -> 
         try:
             # As a file, never as what might be the path of one here.
             return judge(pair[0], {pair[0].answer: pair[1]}, sandbox=boxes)
-        except SandboxError as error:
-            broken.append(error)
+        except AigymError as error:  # one that is too large, say, must not stop the others
+            broken.extend([error] if isinstance(error, SandboxError) else [])
             return unjudged(pair[0], f"could not be judged: {error}")
 
     crew = Threads(one, workers)

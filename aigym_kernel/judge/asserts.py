@@ -86,7 +86,7 @@ def _told(task: Task, files: Mapping[str, bytes], report: Mapping[str, Any]) -> 
         return f"the hidden tests failed after call {report['calls']}: wrong value"
     call = f"call {report['calls']} of the hidden tests"
     if "ended" in report:
-        return f"{call} ended the solution's process"
+        return f"{call if report['calls'] else f'loading {task.answer}'} ended the solution's process"
     if "unsendable" in report:
         return f"{call}: what it returned is not plain data, or too large"
     if report["error"] == "SystemExit":
