@@ -29,9 +29,6 @@ SPELLINGS = {
     "importlib": "import importlib\nimportlib.import_module('o' + 's')",
     "importlib by name": "from importlib import import_module as i\ni(f'os')",
     "sys.modules": "import sys\nsys.modules['os'].getcwd()",
-    "through another module": "import shutil\nshutil.os.getcwd()"
-    if False
-    else "import sys\nsys.modules['os'].getcwd()",
     "through another module": "import shutil\nshutil.os.getcwd()",
     "no name": "__import__('')\nimport os",
     "star": "from os import *\nsystem('x')",

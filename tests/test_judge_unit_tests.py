@@ -382,6 +382,17 @@ def test_end_of_the_solution_is_never_what_a_test_waited_for(tmp_path: Path) -> 
     assert (mark.value, "ended its process" in mark.feedback) == (0.0, True)
 
 
+@pytest.mark.parametrize("name", ["StopIteration", "Own", "StopAsyncIteration", "GeneratorExit"])
+def test_loops_of_a_test_do_not_end_early(tmp_path: Path, name: str) -> None:
+    tests = "from solution import double, numbers\ndef test_all():\n    assert all(map(double, [1, 2]))\n"
+    tests += "def test_next():\n    assert list(numbers()) == [1, 2]\n"
+    early = f"class Own(StopIteration): pass\ndef double(x): raise {name}\n"
+    early += "def numbers():\n    yield 1\n    yield 2\n"
+    mark = marked(tmp_path, CHECK, {"test_solution.py": tests}, early)
+    assert mark.value == 0.5
+    assert f"(line 3 of the tests): the solution raised {name}" in mark.feedback
+
+
 def test_packages_and_the_library_come_before_the_solution_s_files(tmp_path: Path) -> None:
     fake = "class Fake:\n    def __getattr__(self, name): return lambda *a, **k: True\n"
     files = {

@@ -25,6 +25,7 @@ PLAIN = (int, float, str, bytes, tuple, list, dict, set, frozenset)
 # Looked up here, never at the solution.
 HERE = {"__class__", "__dict__", "__reduce__", "__reduce_ex__", "__getstate__", "__deepcopy__", "__copy__"}
 HERE |= {"__wrapped__", "__await__", "__array__", "__array_interface__", "__array_struct__", "_told"}
+ENDINGS = (StopIteration, StopAsyncIteration, GeneratorExit)
 
 
 class Refused(BaseException):
@@ -130,7 +131,8 @@ class Link:
         return error
 
     def request(self, message: dict[str, Any]) -> Any:
-        """Have the solution do something; its value, or the exception that it raised."""
+        """Have the solution do something; its value, or the exception that it raised. What would end a loop
+        of the test as if it had run to its end, ``all(map(f, cases))``, is another error but for ``next``."""
         if self.ended:
             raise wire.Ended(self.ended)
         self.asked = True
@@ -154,9 +156,10 @@ class Link:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             self.ended = f"it sent what cannot be read ({type(error).__name__})"
             raise wire.Ended(self.ended) from None
-        if isinstance(raised, StopIteration | StopAsyncIteration) and message["do"] != "next":
-            # In a test, this would end a loop over calls as if all of them had been made.
-            raise RuntimeError(f"the solution raised {type(raised).__name__}") from raised
+        if isinstance(raised, ENDINGS) and message["do"] != "next":
+            place = self.places.get(id(raised), ("", 0))
+            raised = RuntimeError(f"the solution raised {type(raised).__name__}")
+            self.places[id(raised)] = place
         raise raised
 
     def _print(self, answer: dict[str, Any]) -> None:
