@@ -205,8 +205,13 @@ def test_nothing_crosses_between_leases(warm: Pool) -> None:
         """
         import ctypes, os, resource, signal, subprocess, time
         for folder in ("/work", "/tmp", "/dev/shm", "/dev/mqueue"):
-            try: open(f"{folder}/mark", "w").write("mark")
-            except OSError: pass
+            for leave in (
+                lambda: open(f"{folder}/mark", "w").write("mark"),
+                lambda: os.utime(folder, (1, 1)),
+                lambda: os.setxattr(folder, "user.mark", b"mark"),
+            ):
+                try: leave()
+                except OSError: pass
         libc = ctypes.CDLL(None, use_errno=True)
         print(libc.shmget(77, 4096, 0o1666), libc.semget(77, 1, 0o1666), libc.msgget(77, 0o1666))
         libc.mq_open(b"/mark", 0o102, 0o666, None)
@@ -224,8 +229,9 @@ def test_nothing_crosses_between_leases(warm: Pool) -> None:
         warm,
         """
         import os, resource, signal
-        found = {folder: os.listdir(folder) for folder in ("/work", "/tmp", "/dev/shm", "/dev/mqueue")
-                 if os.path.isdir(folder)}
+        found = {folder: (os.listdir(folder), os.listxattr(folder), os.stat(folder).st_mtime == 1)
+                 for folder in ("/work", "/tmp", "/dev/shm") if os.path.isdir(folder)}
+        found["mq"] = os.path.isdir("/dev/mqueue") and os.listdir("/dev/mqueue")
         print(found)
         for kind in ("shm", "sem", "msg"):
             print(len(open(f"/proc/sysvipc/{kind}").readlines()))
@@ -236,6 +242,7 @@ def test_nothing_crosses_between_leases(warm: Pool) -> None:
     )
     found, *rest = told.splitlines()
     assert "mark" not in found
+    assert "True" not in found
     assert rest == ["1"] * 3 + ["False /work 0o22", "True set()", "['1']"]
 
 
@@ -278,6 +285,21 @@ def test_what_is_new_at_which_level(warm: Pool) -> None:
     code = "import os; print([os.readlink(f'/proc/self/ns/{n}') for n in ('pid', 'mnt', 'ipc')], os.getpid())"
     first, second = lease(warm, code), lease(warm, code)
     assert (first.split("]")[0] == second.split("]")[0]) == (warm.level == "reuse")
+
+
+def test_a_port_is_free_again(warm: Pool) -> None:
+    """Within a lease, a connection that was closed keeps its port for a minute."""
+    code = """
+        import socket
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 8000))
+            s.listen()
+            c = socket.create_connection(("127.0.0.1", 8000))
+            s.accept()[0].close()
+            c.close()
+    """
+    lease(warm, code)
+    assert lease(warm, code, status="error" if warm.level == "reuse" else "ok") == ""
 
 
 HOSTILE = {

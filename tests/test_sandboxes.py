@@ -651,6 +651,25 @@ def test_clear_removes_everything(box: Box, python: Callable[..., Execution], pl
     assert box.export() == {"new.txt": b"new"}
 
 
+def test_clear_leaves_no_mark_on_the_folders_themselves(box: Box, python: Callable[..., Execution]) -> None:
+    look = """
+        import os
+        for at in ("/work", "/tmp", "/dev/shm"):
+            print(os.listxattr(at), os.stat(at).st_mtime == 1, os.stat(at).st_atime == 1)
+    """
+    done = python("""
+        import os
+        for at in ("/work", "/tmp", "/dev/shm"):
+            for mark in (lambda: os.setxattr(at, "user.mark", b"x"), lambda: os.utime(at, (1, 1))):
+                try: mark()
+                except OSError: pass  # not its own, or no attributes on tmpfs: older kernels
+        print(os.stat("/work").st_mtime)
+    """)
+    assert done.stdout == "1.0\n", done.stderr
+    box.clear()
+    assert python(look).stdout == "[] False False\n" * 3
+
+
 def test_a_full_disk_is_said_and_leaves_no_half_file(box: Box) -> None:
     with pytest.raises(SandboxError, match=r"'big'.*[Nn]o space"):
         box.write({"big": bytes(TIGHT.disk_mb + 1 << 20)})

@@ -204,7 +204,8 @@ def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
 def _resident() -> list[str]:
     """The start of an interpreter that lends itself to programs, and makes namespaces for them."""
     environment = [word for item in ENVIRONMENT.items() for word in ("--setenv", *item)]
-    return ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP", *environment, "/opt/bin/python3"]
+    capabilities = [w for name in ("SYS_ADMIN", "NET_ADMIN", "SETPCAP") for w in ("--cap-add", f"CAP_{name}")]
+    return [*capabilities, *environment, "/opt/bin/python3"]
 
 
 def _memory(group: object, gpus: Gpus | None) -> str:

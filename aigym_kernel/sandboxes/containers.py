@@ -244,7 +244,7 @@ def _resident(limits: Limits, level: str) -> dict[str, Any]:
     return {
         "user": "0:0" if level else f"{NOBODY}:{NOBODY}",
         "labels": {LABEL: "pool" if level else "box", OWNER_LABEL: str(Owner.this())},
-        "cap_add": ["SYS_ADMIN", "SETPCAP", "SETUID", "SETGID"] if level else [],
+        "cap_add": ["SYS_ADMIN", "NET_ADMIN", "SETPCAP", "SETUID", "SETGID"] if level else [],
         "security_opt": ["no-new-privileges", *(["apparmor=unconfined"] if level else [])],
         "environment": ENVIRONMENT if level else {},
         # Resident, maker, runner; and while no program runs, two that are about to become the next one.

@@ -15,16 +15,18 @@ What a lease shares with the one before, by level:
 | processes, pid numbers, /proc  | namespace (all ended)    | new             | new    |
 | /work, /tmp, /dev/shm, mqueue  | file systems (emptied)   | new             | new    |
 | IPC objects                    | namespace (looked at)    | new             | new    |
+| loopback: ports, counters      | the same                 | new             | new    |
 | runner's memory and settings   | the runner (looked at)   | new             | new    |
 | a Python program's memory      | no byte of any lease     | no byte         | new    |
 | its addresses and hash seed    | the same                 | the same        | new    |
-| loopback's counters, /dev/pts  | the same                 | the same        | new    |
 | user id, host name, cgroup     | the same                 | the same        | new    |
+| /dev/pts                       | the same                 | the same        | new    |
 
-In ``reuse`` and ``fresh`` Python programs run in an interpreter forked from a process that has seen none
-(`inside.resident`); in ``single`` every one is started. Where the system refuses the namespaces (a daemon
-without SYS_ADMIN, user namespaces that may not mount /proc), ``reuse`` and ``fresh`` become ``single``, which
-shares less and takes longer: with a warning, and `Pool.refused` says why.
+With ``Limits(network=True)`` all share what network there is. In ``reuse`` and ``fresh`` Python programs run
+in an interpreter forked from a process that has seen none (`inside.resident`); in ``single`` every one is
+started. Where the system refuses the namespaces (a daemon without SYS_ADMIN, user namespaces that may not
+mount /proc), ``reuse`` and ``fresh`` become ``single``, which shares less and takes longer: with a warning,
+and `Pool.refused` says why.
 
 Not here: what runs in a box (`inside`), how a box is made (`bwrap`, `containers`).
 """
@@ -65,6 +67,7 @@ CLASSES = 4
 MOST_OPEN = max(64, 16 * (os.cpu_count() or 1))
 """Leases of one pool at a time; who asks for more waits."""
 PATIENCE_S = 30.0
+IDLE_S = 5.0  # how long the thread that opens and ends boxes waits for something to do
 RENEW = pack({"do": "renew"})
 
 
@@ -324,17 +327,24 @@ class Pool:
     # What nobody waits for
 
     def _later(self, job: Callable[[], object]) -> None:
-        self._jobs.put(job)
         with self._changed:
+            self._jobs.put(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, args=(self._jobs,), daemon=True)
                 self._thread.start()
 
-    @staticmethod
-    def _work(jobs: queue.SimpleQueue[Callable[[], object]]) -> None:
+    def _work(self, jobs: queue.SimpleQueue[Callable[[], object]]) -> None:
         while True:
+            try:
+                job = jobs.get(timeout=IDLE_S)
+            except queue.Empty:
+                with self._changed:
+                    if jobs.empty():
+                        self._thread = None
+                        return
+                continue
             with contextlib.suppress(Exception):  # a box that cannot be ended now ends with the process
-                jobs.get()()
+                job()
 
     def _after_fork(self) -> None:
         """In a child: the boxes are the parent's. As long as this process held an end of their

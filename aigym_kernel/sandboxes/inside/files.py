@@ -118,7 +118,8 @@ def _empty(folder: int) -> None:
 
 
 def clear() -> None:
-    """Remove all files that a program may have left anywhere. Links are removed, never followed."""
+    """Remove all that a program may have left anywhere: files, and what a folder that stays can carry, its
+    attributes and times. Links are removed, never followed."""
     for path in PLACES:
         with contextlib.suppress(PermissionError, FileNotFoundError):  # a container's /dev/shm is not ours
             os.chmod(path, 0o755)
@@ -128,6 +129,10 @@ def clear() -> None:
             continue
         try:
             _empty(folder)
+            with contextlib.suppress(PermissionError):
+                for name in os.listxattr(folder):
+                    os.removexattr(folder, name)
+                os.utime(folder)
         finally:
             os.close(folder)
 

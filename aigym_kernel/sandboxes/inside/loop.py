@@ -35,6 +35,8 @@ def _answer(
     waiting: Waiting | None,
 ) -> tuple[dict[str, Any], list[bytes]]:
     if message["do"] == "run":
+        # What lives in a shell could stop an interpreter that waits.
+        waiting = None if shells.living() else waiting
         return run(message["argv"], blobs[0], {**limits, **message["limits"]}, waiting)
     if message["do"] == "shell":
         if waiting:

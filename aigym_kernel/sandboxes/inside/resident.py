@@ -1,10 +1,10 @@
 """The process that stays in a box of a pool and never meets a program: it reads no frame, so that no byte of
 one lease can reach the next through it.
 
-For each lease it forks a *maker* into new pid, mount and ipc namespaces with new tmpfs. The maker forks the
-runner, process 1 in there, which answers the host (`loop`), and whenever the runner asks, an interpreter
-that becomes the next Python program (`interpreter`). Neither maker nor resident can be seen or reached from
-inside.
+For each lease it forks a *maker* into new pid, mount, ipc and network namespaces with new tmpfs. The maker
+forks the runner, process 1 in there, which answers the host (`loop`), and whenever the runner asks, an
+interpreter that becomes the next Python program (`interpreter`). Neither maker nor resident can be seen or
+reached from inside.
 When the runner ends with 0 the resident makes the next one; with anything else, the box ends.
 
 Not here: what the host may ask for, and how long a runner serves (`loop`).
@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import fcntl
 import gc
 import os
+import struct
 
 from aigym_kernel.sandboxes.inside import interpreter
 from aigym_kernel.sandboxes.inside.confine import become, check, confine, libc
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 NOBODY = 65534
-_NEW_MOUNTS, _NEW_IPC, _NEW_PIDS = 0x20000, 0x08000000, 0x20000000
+_NEW_MOUNTS, _NEW_IPC, _NEW_PIDS, _NEW_NETWORK = 0x20000, 0x08000000, 0x20000000, 0x40000000
+_SET_FLAGS, _UP = 0x8914, 0x1  # SIOCSIFFLAGS, IFF_UP
 _NOSUID, _NODEV, _NOEXEC, _BIND, _REC, _PRIVATE = 0x2, 0x4, 0x8, 0x1000, 0x4000, 0x40000
 
 
@@ -51,7 +54,12 @@ def _make(
 ) -> Callable[[], int]:
     masked = _below("/proc/")
     try:
-        check(libc.unshare(_NEW_MOUNTS | _NEW_IPC | _NEW_PIDS), "unshare")
+        network = 0 if settings["limits"]["network"] else _NEW_NETWORK
+        check(libc.unshare(_NEW_MOUNTS | _NEW_IPC | _NEW_PIDS | network), "unshare")
+        if network:
+            any_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+            fcntl.ioctl(any_socket.fileno(), _SET_FLAGS, struct.pack("16sh14x", b"lo", _UP))
+            any_socket.close()
         _mount("none", "/", None, _REC | _PRIVATE)
         for at, data in settings["disks"].items():
             _mount("tmpfs", at, "tmpfs", _NOSUID | _NODEV, f"{data},uid={NOBODY},gid={NOBODY}")
