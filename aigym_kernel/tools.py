@@ -1,24 +1,28 @@
 """What an agent may call in a box. An action is text: the tool's name, then its argument.
 
-    call(box, "bash ls -l", ("bash", "submit"))     -> what the agent sees
-    call(box, "write notes.txt\\nfirst line", ...)
+    shell = box.session()
+    call(shell, "bash cd src; make", ("bash", "submit"))     -> what the agent sees
+    call(shell, "write notes.txt\\nfirst line", ...)          in src, where the shell is now
 
-A tool that does not exist, an argument that makes no sense, a command that fails: all are observations,
+All tools of an episode use one bash: its folder, variables, functions and background processes stay from
+call to call, as at a terminal. One that has ended (``exit``, ``set -e``, too much memory) is followed by a
+new one. A tool that does not exist, an argument that makes no sense, a command that fails: all are observations,
 so that an agent can learn from them. Only a broken sandbox raises. To add a tool: a function
-``(box, argument) -> str`` and a line in `TOOLS`.
+``(shell, argument) -> str`` and a line in `TOOLS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from aigym_kernel.errors import SandboxError
-from aigym_kernel.sandboxes.protocol import Box, Execution
+from aigym_kernel.sandboxes.protocol import Execution
+from aigym_kernel.sandboxes.sessions import Session
 
 # What Linux takes as one argument of a program, and as a path.
 _LONGEST_COMMAND, _LONGEST_PATH = 100_000, 4_000
-_WRITE = 'mkdir -p -- "$(dirname -- "$1")" && cat > "$1"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,34 +31,40 @@ class Tool:
 
     usage: str
     description: str
-    call: Callable[[Box, str], str]
+    call: Callable[[Session, str], str]
 
 
-def _bash(box: Box, argument: str) -> str:
-    return _told(_run(box, ["bash", "-c", argument]))
+def _bash(shell: Session, argument: str) -> str:
+    return _told(shell, _run(shell, argument))
 
 
-def _read(box: Box, argument: str) -> str:
-    return _told(_run(box, ["cat", "--", argument.strip()]))
+def _read(shell: Session, argument: str) -> str:
+    return _told(shell, _run(shell, f"command cat -- {quote(argument.strip())}"))
 
 
-def _write(box: Box, argument: str) -> str:
+def _write(shell: Session, argument: str) -> str:
     path, _, content = argument.partition("\n")
     path = path.strip()
-    execution = _run(box, ["bash", "-c", _WRITE, "write", path], stdin=content)
-    return _told(execution) if execution.status != "ok" else f"wrote {len(content)} characters to {path}"
+    folder = quote(path.rpartition("/")[0] or ("/" if path.startswith("/") else "."))
+    # In an option of the shell's own, >| replaces files all the same.
+    command = f"command mkdir -p -- {folder} && builtin printf %s {quote(content)} >| {quote(path)}"
+    execution = _run(shell, command)
+    done = f"wrote {len(content)} characters to {path}"
+    return done if execution.status == "ok" else _told(shell, execution)
 
 
-def _submit(box: Box, argument: str) -> str:  # noqa: ARG001
+def _submit(shell: Session, argument: str) -> str:  # noqa: ARG001
     return "submitted"
 
 
-def _validate(box: Box, argument: str) -> str:  # noqa: ARG001
+def _validate(shell: Session, argument: str) -> str:  # noqa: ARG001
     return "to be judged"  # by the environment: what an agent calls knows nothing of the judge
 
 
 TOOLS: dict[str, Tool] = {
-    "bash": Tool(usage="bash <command>", description="run a command with bash in /work", call=_bash),
+    "bash": Tool(
+        usage="bash <command>", description="run a command in a bash that stays, begun in /work", call=_bash
+    ),
     "read": Tool(usage="read <path>", description="show a file", call=_read),
     "write": Tool(
         usage="write <path>\n<content>", description="replace a file by the lines that follow", call=_write
@@ -92,8 +102,8 @@ def refusal(action: str, allowed: Sequence[str]) -> str:
     return ""
 
 
-def call(box: Box, action: str, allowed: Sequence[str]) -> str:
-    """Carry out ``action`` with one of the ``allowed`` tools; what the agent sees of it.
+def call(shell: Session, action: str, allowed: Sequence[str]) -> str:
+    """Carry out ``action`` in a session of bash with one of the ``allowed`` tools; what the agent sees of it.
 
     Raises:
         SandboxError: the sandbox broke.
@@ -101,7 +111,7 @@ def call(box: Box, action: str, allowed: Sequence[str]) -> str:
     if told := refusal(action, allowed):
         return told
     name, argument = split(action)
-    return TOOLS[name].call(box, argument)
+    return TOOLS[name].call(shell, argument)
 
 
 def manual(allowed: Sequence[str]) -> str:
@@ -113,24 +123,31 @@ def manual(allowed: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _run(box: Box, command: Sequence[str], *, stdin: str = "") -> Execution:
-    execution = box.run(command, stdin=stdin)
-    if execution.status == "sandbox_error":
-        raise SandboxError(execution.detail or f"the sandbox broke while {command[0]} ran")
-    return execution
+def _run(shell: Session, command: str) -> Execution:
+    """In a new shell if the one before has ended. Raises SandboxError when there can be no new one."""
+    if not shell.ended:
+        try:
+            return shell.run(command)
+        except SandboxError:
+            if not shell.ended:
+                raise
+    shell.restart()
+    return shell.run(command)
 
 
-def _told(execution: Execution) -> str:
+def _told(shell: Session, execution: Execution) -> str:
     """Output, then errors, then how it ended unless well. No times: the same call reads the same."""
     parts = [execution.stdout.rstrip("\n"), execution.stderr.rstrip("\n")]
     ends = {
         "ok": "",
         "error": f"[exit code {execution.exit_code}]",
-        "signal": f"[{execution.detail or 'killed by a signal'}]",
+        "signal": f"[{execution.detail.partition(';')[0] or 'killed by a signal'}]",
         "timeout": "[stopped: it took too long]",
         "cpu_limit": "[stopped: it used too much CPU time]",
         "memory_limit": "[stopped: it used too much memory]",
         "output_limit": "[stopped: it printed too much]",
     }
     parts.append(ends.get(execution.status, ""))
+    if shell.ended:
+        parts.append("[the shell has ended; the next call begins a new one in /work]")
     return "\n".join(part for part in parts if part) or "[no output]"

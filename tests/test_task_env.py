@@ -7,6 +7,7 @@ import json
 import pickle
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,30 @@ def test_every_call_gets_an_observation(tool_task: str, action: str, told: str) 
     assert (reward, terminated, truncated) == (0.0, False, False)
     assert observation in env.observation_space
     assert env.step("bash echo fine")[0] == "fine", "the box is still usable"
+    env.close()
+
+
+def test_one_shell_for_the_whole_episode(tool_task: str) -> None:
+    env = TaskEnv(tool_task)
+    env.task = replace(env.task, max_steps=30)
+    env.reset()
+    env.step("bash mkdir -p deep/er && cd deep/er && word=fig; (sleep 300; echo over) & server=$!")
+    env.step("write note.txt\nhere")
+    assert env.step("bash pwd; echo $word; cat /work/deep/er/note.txt; kill -0 $server && echo; true")[0] == (
+        "/work/deep/er\nfig\nhere"
+    )
+    assert env.step("read note.txt")[0] == "here"
+    env.step("bash cat() { echo no; }; printf() { echo no; }; alias mkdir='echo no'; set -o noclobber")
+    env.step("write sub/note.txt\nagain")
+    env.step("write sub/note.txt\nand again")
+    assert env.step("read sub/note.txt")[0] == "and again"
+    observation = env.step("bash set -e; false")[0]
+    assert observation == ("[exit code 1]\n[the shell has ended; the next call begins a new one in /work]")
+    assert env.step("bash pwd; echo [$word]")[0] == "/work\n[]"
+    assert env.step("bash tail /dev/zero")[0].startswith("[stopped: it used too much memory]")
+    assert env.step("read deep/er/note.txt")[0] == "here"
+    env.reset()
+    assert env.step("bash pwd; echo [$word]; ls")[0] == "/work\n[]\nhint.txt"
     env.close()
 
 

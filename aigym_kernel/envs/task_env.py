@@ -5,8 +5,8 @@
     feedback, reward, terminated, truncated, info = env.step(answer)
 
 A task without tools takes one step: the action is the answer, the reward its score. A task with tools takes
-one call per step (`aigym_kernel.tools`) in a sandbox that the first call opens; the reward, 0 until then,
-comes with ``submit``, or with the last of ``max_steps``, when the files are judged as they are.
+one call per step (`aigym_kernel.tools`) in one shell of a sandbox that the first call opens; the reward, 0
+until then, comes with ``submit``, or with the last of ``max_steps``, when the files are judged as they are.
 
 After the last step ``info["outcome"]`` is passed, failed or unjudged, ``info["score"]`` the verdict as plain
 data without its wall time and evidence (the same answer gives the same info) and ``env.unwrapped.score``
@@ -24,7 +24,7 @@ from aigym_kernel import tools
 from aigym_kernel.envs.spaces import UnicodeText
 from aigym_kernel.errors import SandboxError, SolutionError
 from aigym_kernel.judge import judging, unjudged, validate
-from aigym_kernel.sandboxes import Box, open_sandbox
+from aigym_kernel.sandboxes import Box, Session, open_sandbox
 from aigym_kernel.tasks import load_task, names_file
 from aigym_kernel.trajectories import Mark, Score
 
@@ -57,6 +57,7 @@ class TaskEnv(gymnasium.Env[str, str]):
         self.action_space = UnicodeText(ACTION_LENGTH)
         self._sandbox = open_sandbox(sandbox)
         self._box: Box | None = None
+        self._shell: Session | None = None
         self._score: Score | None = None
         self.on_mark: Callable[[Mark], None] | None = None
         self._steps = -1
@@ -134,7 +135,7 @@ class TaskEnv(gymnasium.Env[str, str]):
         if not refused and name == "validate":
             observation = self._validate()
         elif not refused and not submitted:
-            observation = tools.call(self._open_box(), action, self.task.tools)
+            observation = tools.call(self._open_shell(), action, self.task.tools)
         last = not submitted and self._steps >= self.task.max_steps
         if not submitted and not last:
             return observation, False
@@ -173,13 +174,15 @@ class TaskEnv(gymnasium.Env[str, str]):
         self._score = score
         return _told(score)
 
-    def _open_box(self) -> Box:
+    def _open_shell(self) -> Session:
         if self._box is None:
             self._box = self._sandbox.open(self.task.limits, self.task.files)
-        return self._box
+        if self._shell is None:
+            self._shell = self._box.session()
+        return self._shell
 
     def _close_box(self) -> None:
-        box, self._box = self._box, None
+        box, self._box, self._shell = self._box, None, None
         if box is not None:
             box.close()
 
