@@ -6,8 +6,8 @@
 
 All tools of an episode use one bash: its folder, variables, functions and background processes stay from
 call to call, as at a terminal. One that has ended (``exit``, ``set -e``, too much memory) is followed by a
-new one. A tool that does not exist, an argument that makes no sense, a command that fails: all are observations,
-so that an agent can learn from them. Only a broken sandbox raises. To add a tool: a function
+new one. A tool that does not exist, an argument that makes no sense, a command that fails: all are
+observations, so that an agent can learn from them. Only a broken sandbox raises. To add a tool: a function
 ``(shell, argument) -> str`` and a line in `TOOLS`.
 """
 
