@@ -49,6 +49,13 @@ def test_what_was_asked_for_is_found_with_and_without_isolated_mode(sandbox: San
     assert done.stdout.endswith("\n6\n\n")
 
 
+def test_numpy_starts_no_threads_of_its_own(sandbox: Sandbox) -> None:
+    """One per processor would end it where there are more of them than processes allowed."""
+    code = "import numpy; a = numpy.ones((300, 300)); print((a @ a).sum())"
+    done = execute(code, limits=Limits(packages=("numpy",), pids=1), sandbox=sandbox)
+    assert (done.status, done.stdout) == ("ok", "27000000.0\n"), done.stderr
+
+
 def test_what_it_requires_comes_with_it(sandbox: Sandbox) -> None:
     code = "from IPython.core.interactiveshell import InteractiveShell\nprint(InteractiveShell.__name__)"
     done = execute(code, limits=Limits(packages=("ipython",)), sandbox=sandbox)

@@ -51,6 +51,9 @@ class Language:
     no_memory: str = ""
 
 
+# Runtimes that start threads for every processor would meet the limit of processes on a large machine.
+_JAVA = ("-XX:+UseSerialGC", "-XX:ActiveProcessorCount=2", "-XX:-UsePerfData")
+_GO = ("GOMAXPROCS=2",)
 _ROWS = [
     Language(name="python", file="main.py", run=("python3", "{file}"), package="python3"),
     Language(
@@ -86,16 +89,8 @@ _ROWS = [
     Language(  # the class that is run has the name of the file, Main
         name="java",
         file="Main.java",
-        compile=(
-            "javac",
-            "-J-Xmx512m",
-            "-J-XX:+UseSerialGC",
-            "-J-XX:TieredStopAtLevel=1",
-            "-d",
-            BUILT,
-            "{file}",
-        ),
-        run=("java", "-Xmx{memory_mb}m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-cp", BUILT, "{stem}"),
+        compile=("javac", "-J-Xmx512m", *(f"-J{word}" for word in _JAVA), "-d", BUILT, "{file}"),
+        run=("java", "-Xmx{memory_mb}m", *_JAVA, "-cp", BUILT, "{stem}"),
         package="default-jdk-headless",
         reserves_mb=4 << 10,  # 1 GiB for classes, 0.4 for code, the heap
         no_memory="java.lang.OutOfMemoryError",
@@ -105,6 +100,7 @@ _ROWS = [
         file="main.go",
         compile=(
             "env",
+            *_GO,
             "CGO_ENABLED=0",
             "GOCACHE=/tmp/go",
             "go",
@@ -113,7 +109,7 @@ _ROWS = [
             BUILT + "/{stem}",
             "{file}",
         ),
-        run=(BUILT + "/{stem}",),
+        run=("env", *_GO, BUILT + "/{stem}"),
         package="golang-go",
         limits=dataclasses.replace(COMPILE, wall_s=60, disk_mb=1024),  # its library is compiled each time
         reserves_mb=1 << 10,

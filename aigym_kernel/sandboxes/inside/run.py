@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
     from aigym_kernel.sandboxes.inside.interpreter import Waiting
 
-ENVIRONMENT = {"PATH": "/opt/bin:/usr/local/bin:/usr/bin:/bin", "HOME": WORK, "LANG": "C.UTF-8"}
+ENVIRONMENT = {
+    "PATH": "/opt/bin:/usr/local/bin:/usr/bin:/bin",
+    "HOME": WORK,
+    "LANG": "C.UTF-8",
+    # NumPy's library else starts a thread for each processor, and on a large machine dies of the limit.
+    "OMP_NUM_THREADS": "1",
+}
 # Where an interpreter finds its own library, if it was not built to know.
 LIBRARIES = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
 TICK_S = 0.01  # how often the process tree is looked at, at most
