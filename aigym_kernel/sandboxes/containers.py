@@ -286,6 +286,11 @@ def _clean(client: docker.DockerClient) -> None:
 def _refused(error: Exception) -> SandboxError:
     if isinstance(error, requests.ReadTimeout):
         return SandboxFull(f"the Docker daemon is overloaded ({error}): run fewer boxes at a time")
+    if "no space left" in str(error):
+        return SandboxError(
+            f"Docker's disk is full ({error}). Free some: aigym sandbox prune, docker system prune; "
+            "on Linux AIGYM_SANDBOX=bwrap needs no disk"
+        )
     if isinstance(error, docker.errors.APIError):
         return cannot_open(f"Docker cannot start a box from image {IMAGE!r}: {error}", f"Rebuild it: {BUILD}")
     return cannot_open(

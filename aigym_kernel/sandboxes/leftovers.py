@@ -81,7 +81,7 @@ def _removed(each: Leftover) -> bool:
 
 def _containers(client: docker.DockerClient) -> list[Leftover]:
     found = []
-    for each in client.api.containers(all=True, filters={"label": LABEL}):
+    for each in client.api.containers(all=True, filters={"label": OWNER_LABEL}):
         owner = Owner.parse(each["Labels"].get(OWNER_LABEL, ""))
         found.append(
             Leftover(

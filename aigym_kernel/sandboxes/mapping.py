@@ -13,6 +13,7 @@ a box.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pickle
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -114,7 +115,12 @@ def _run(sandbox: Sandbox, boxes: OpenBoxes, program: Program) -> Execution:
         raise SolutionError(f"programs must be Program, not {type(program).__name__}: Program(code)")
     execution = _run_once(sandbox, program, boxes)
     if execution.status == "sandbox_error" and not boxes.closed.is_set():
-        execution = _run_once(sandbox, program, boxes)
+        try:
+            return _run_once(sandbox, program, boxes)
+        except SandboxFull:
+            raise
+        except SandboxError as error:  # such as a daemon that died
+            return dataclasses.replace(execution, detail=f"{execution.detail}; then: {error}")
     return execution
 
 

@@ -35,7 +35,7 @@ class Owner:
     @classmethod
     def this(cls) -> Owner:
         """The calling process."""
-        return cls(pid=os.getpid(), start=_start(os.getpid()))
+        return _own(os.getpid())
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
@@ -50,7 +50,15 @@ class Owner:
     @property
     def gone(self) -> bool:
         """Whether it is known to have ended: not known of another machine's or container's processes."""
-        return self.where == _here() and _start(self.pid) != self.start
+        try:
+            return self.where == _here() and _start(self.pid) != self.start
+        except OSError:  # too many open files, and nothing is known
+            return False
+
+
+@lru_cache(maxsize=1)
+def _own(pid: int) -> Owner:
+    return Owner(pid=pid, start=_start(pid))
 
 
 def _start(pid: int) -> int:
@@ -61,5 +69,5 @@ def _start(pid: int) -> int:
         return round(psutil.Process(pid).create_time() * 100) if psutil.pid_exists(pid) else 0
     try:  # counted from the start of the machine: no change of the clock moves it
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
