@@ -83,6 +83,15 @@ def test_pattern_that_never_ends_is_no_zero(tmp_path: Path) -> None:
     assert time.monotonic() - started < 60
 
 
+def test_long_texts_do_not_hold_the_judge_up(tmp_path: Path) -> None:
+    check = {"type": "text", "compare": "rougeL", "reference": "hidden/best.txt"}
+    mark = marked(tmp_path / "a", check, {"best.txt": "word " * 1000}, "word " * 9000, **ANSWER)
+    assert (mark.value, mark.feedback) == (0.0, "9,000 words are too many; about 1,000 are expected")
+    mark = marked(tmp_path / "b", check, {"best.txt": "word " * 3000}, "word " * 3000, **ANSWER)
+    assert mark.value is None
+    assert "rougeL with 3,000 words takes too long" in mark.feedback
+
+
 @pytest.mark.parametrize("compare", ["rougeL", "chrf", "f1", "exact", "numeric", "choice"])
 @pytest.mark.parametrize("text", ["\0" * 50, "x" * 200_000, "a " * 5000, "-" * 9000, "answer is " * 900])
 def test_hostile_texts(tmp_path: Path, compare: str, text: str) -> None:

@@ -24,6 +24,7 @@ from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import Task, TextCheck
 
 PATTERN_S = 2.0
+CELLS = 4_000_000
 LONGEST = 10_000
 """Characters that may always be measured; beyond that, ten times what is expected."""
 _MATCH = """
@@ -132,6 +133,12 @@ def _choice(text: str, wanted: list[Any], _: TextCheck) -> Verdict:
 
 
 def _rouge(text: str, wanted: list[Any], check: TextCheck) -> Verdict:
+    most = max(len(str(w).split()) for w in wanted)
+    words = len(text.split())
+    if check.compare == "rougeL" and words * most > CELLS:  # its table, filled in Python
+        if most * most > CELLS:
+            raise Undecided(f"rougeL with {most:,} words takes too long; use rouge1, rouge2 or chrf")
+        return Verdict(value=0.0, feedback=f"{words:,} words are too many; about {most:,} are expected")
     scorer = extra("rouge_score.rouge_scorer", "rouge-score").RougeScorer([check.compare], use_stemmer=True)
     return _similar(check, max(scorer.score(str(w), text)[check.compare].fmeasure for w in wanted))
 
