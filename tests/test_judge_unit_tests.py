@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from samples import make, marked, only
 
 from aigym_kernel.errors import TaskError
-from aigym_kernel.judge import judge
+from aigym_kernel.judge import judge, validate
 from aigym_kernel.judge.testing import wire
 from aigym_kernel.tasks import Task
 
@@ -407,6 +407,24 @@ def test_packages_and_the_library_come_before_the_solution_s_files(tmp_path: Pat
     mark = marked(tmp_path, CHECK, {"test_solution.py": tests}, files, limits=limits)
     assert mark.value == 0.0
     assert "Arrays are not equal" in mark.feedback
+
+
+def test_visible_tests_are_the_public_split(tmp_path: Path) -> None:
+    first, second = (
+        CHECK | {"tests": ["hidden/test_a.py"]},
+        {"type": "unit_tests", "tests": ["hidden/test_b.py"]},
+    )
+    hidden = {"test_a.py": "from solution import f\ndef test_one():\n    assert f(1) == 1\n"}
+    hidden["test_b.py"] = "from solution import f\ndef test_two():\n    assert f(2) == 4\n"
+    split = {"tools": ["bash", "validate", "submit"], "validations": 2, "max_steps": 5}
+    task = make(tmp_path / "a", [{"check": first}, {"check": second}], hidden, **split)
+    files = {"solution.py": "def f(x): return x\n"}
+    assert [(m.name, m.value) for m in validate(task, files).marks] == [("c0", 1.0)]
+    assert [(m.name, m.value) for m in judge(task, files).marks] == [("c1", 0.0)]
+    with pytest.raises(TaskError, match="all tests are visible, so the final score would rest on none"):
+        make(tmp_path / "b", [{"check": first}], hidden, **split)
+    with pytest.raises(TaskError, match="there is nothing to validate on; mark cases or unit tests"):
+        make(tmp_path / "c", [{"check": second}], hidden, **split)
 
 
 SEARCH = """

@@ -109,7 +109,7 @@ def validate(
     *,
     sandbox: Sandbox | str | None = None,
 ) -> Score:
-    """The verdict on ``solution`` by the public split alone: visible cases, metrics by their public truth. It
+    """The verdict on ``solution`` by the public split alone: visible cases and tests, public truths. It
     rests on nothing of the hidden split, and tells nothing of it. Agents that have the tool ``validate`` get
     this, as often as the task's ``validations`` says; here nobody counts.
 
@@ -118,10 +118,7 @@ def validate(
     """
     task = task if isinstance(task, Task) else load_task(task)
     if (part := splits.public(task)) is None:
-        raise TaskError(
-            f"task {task.id} has no public split; mark cases 'visible: true', or give a metric check a truth "
-            "'public'"
-        )
+        raise TaskError(f"task {task.id} has no public split; {splits.WAY_OUT}")
     *_, score = _started(part, solution, sandbox, None)
     assert isinstance(score, Score)
     return score

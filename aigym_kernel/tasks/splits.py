@@ -1,6 +1,6 @@
 """The two splits of a task that lets agents validate: what they may try, and what the final score rests on.
 
-    public(task)      the task with its visible cases and public truths alone; None where it has none
+    public(task)      the task with its visible cases and tests and public truths alone; None without any
     final(task)       without them, where agents may validate; otherwise the task itself
 
 Each is a whole Task, so that judging on a split is judging. In the public one there is nothing of the hidden
@@ -12,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from aigym_kernel.tasks.checks import MetricCheck
+from aigym_kernel.tasks.checks import MetricCheck, UnitTestsCheck
 from aigym_kernel.tasks.definition import Criterion, Task
+
+WAY_OUT = "mark cases or unit tests 'visible: true', or give a metric check a truth 'public'"
 
 
 def public(task: Task) -> Task | None:
@@ -27,8 +29,16 @@ def public(task: Task) -> Task | None:
 
 
 def final(task: Task) -> Task:
-    """The task as it is judged in the end: visible cases count only where agents cannot validate."""
-    return _with_cases(task, visible=False) if task.validations else task
+    """The task as it is judged in the end: what is visible counts only where agents cannot validate."""
+    if not task.validations:
+        return task
+    criteria = tuple(c for c in task.rubric.criteria if not _is_visible(c))
+    rubric = dataclasses.replace(task.rubric, criteria=criteria)
+    return _with_cases(dataclasses.replace(task, rubric=rubric), visible=False)
+
+
+def _is_visible(criterion: Criterion) -> bool:
+    return isinstance(criterion.check, UnitTestsCheck) and criterion.check.visible
 
 
 def _public(criterion: Criterion) -> Criterion:
@@ -44,6 +54,8 @@ def _cases(task: Task, criterion: Criterion, *, visible: bool) -> bool:
     check: Any = criterion.check
     if isinstance(check, MetricCheck):
         return check.public is not None
+    if isinstance(check, UnitTestsCheck):
+        return check.visible is visible
     return hasattr(check, "case") and any(c.visible is visible for c in task.cases[check.cases])
 
 
@@ -59,8 +71,9 @@ def contradictions(task: Task) -> list[str]:
     if not task.validations:
         return []
     if public(task) is None:
-        way_out = "mark cases 'visible: true', or give a metric check a truth 'public'"
-        return [f"validations: there is nothing to validate on; {way_out}"]
+        return [f"validations: there is nothing to validate on; {WAY_OUT}"]
+    if not any(c.weight > 0 for c in task.rubric.criteria if not _is_visible(c)):
+        return ["validations: all tests are visible, so the final score would rest on none; hide some"]
     checks: list[Any] = [c.check for c in task.rubric.criteria]
     names = [check.cases for check in checks if hasattr(check, "case")]
     return [
