@@ -29,10 +29,7 @@ RIGHT = "def double(x):\n    return 2 * x\n"
 
 @pytest.fixture(scope="module", params=KINDS)
 def where(request: pytest.FixtureRequest) -> Any:
-    opened: Any = open_sandbox(request.param)
-    yield opened
-    if hasattr(opened, "close"):
-        opened.close()
+    return open_sandbox(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ to the next and nothing of the solution is alive while the reference runs. Every
 runs that are measured: a solution that notices the clock can only answer right, or fail.
 
 Two clocks are read from outside, less what an empty program takes. CPU time over the whole process tree
-hardly depends on what else the machine does: its ratio is the median over the turns. But a process can hide
-the CPU time of its children (by ignoring SIGCHLD), so the ratio of the shortest wall times counts where it is
-larger; the first turn of the reference is over before the solution has run at all. Several threads thus gain
-nothing.
+hardly depends on what else the machine does: its ratio is the median over the turns. But waiting takes none,
+and that of short-lived children nobody waits for is not always seen: so the ratio of the shortest wall times
+counts where it is larger. The first turn of the reference is over before the solution has run at all. Several
+threads thus gain nothing.
 """
 
 from __future__ import annotations
