@@ -102,6 +102,13 @@ def test_values_with_names():
         assert five == 5
     back = solution.same({1: (2.5, {3}, b"x", None, 1j, frozenset("a")), "r": range(3), "i": 2 ** 20000})
     assert back == {1: (2.5, {3}, b"x", None, 1j, frozenset("a")), "r": range(3), "i": 2 ** 20000}
+    from datetime import date, datetime, time, timezone
+    from decimal import Decimal
+    from fractions import Fraction
+    others = [Decimal("1.10"), Fraction(1, 3), date(2024, 2, 29), time(1, 2)]
+    others.append(datetime(2024, 1, 2, 3, 4, 5, 6))
+    others.append(datetime(2024, 1, 2, tzinfo=timezone.utc))
+    assert solution.same(others) == others
     assert isinstance(back[1], tuple) and solution.Colour.RED.value == 1
     assert solution.Colour["RED"] is solution.Colour.RED
     from solution import inner
@@ -323,6 +330,9 @@ TRAPS: dict[str, Any] = {
         for b, v in (("int", "7"), ("float", "7"), ("list", "[7]"))
     },
     "lying class": LIAR.format(base="(type)", value="'x', (), {}"),
+    "strange decimal": "from decimal import Decimal\ndef double(x): return Decimal('sNaN')",
+    "own decimal": "import decimal\nclass D(decimal.Decimal):\n    def __eq__(s, o): return True\n"
+    "decimal.Decimal = D\nD.__module__, D.__name__ = 'decimal', 'Decimal'\ndef double(x): return D(7)",
     "skip": "import unittest\ndef double(x): raise unittest.SkipTest('x')",
     "assertion": "def double(x): raise AssertionError",
     "interrupt": "def double(x): raise KeyboardInterrupt",
