@@ -186,6 +186,14 @@ def test_pass_at_k_that_cannot_be(arguments: Any, told: str) -> None:
         pass_at_k(*arguments)
 
 
+def test_cases_and_hidden_files_that_are_missing_are_one_error(twice: Task) -> None:
+    score = judge(replace(twice, cases={}, hidden={}), RIGHT)
+    assert score.total is None
+    for mark in score.marks:
+        told = "could not be judged: task twice has no cases 'hidden/cases.yaml' (it has: none)"
+        assert mark.feedback == told
+
+
 def test_weights_of_zero_are_one_error(twice: Task) -> None:
     rubric = replace(twice.rubric, criteria=tuple(replace(c, weight=0.0) for c in twice.rubric.criteria))
     with pytest.raises(TaskError, match="task twice: the weights of its criteria sum to zero"):

@@ -73,7 +73,7 @@ def test_validating_tells_nothing_of_the_hidden_part(double: Task) -> None:
 def test_an_agent_validates_a_limited_number_of_times(double: Task) -> None:
     env = TaskEnv(str(double.folder))
     first, _ = env.reset()
-    assert "validate" in first
+    assert "validate can be called 2 times." in first
     assert env.step("validate")[0].startswith("score 0.00, not passed\nc0: failed\n  there is no file")
     env.step(f"write solution.py\n{LEARNT}")
     seen, reward, terminated, _, _ = env.step("validate")
@@ -135,7 +135,7 @@ def test_splits_that_cannot_be(tmp_path: Path, change: Any, cases: Any, told: st
 
 def test_a_task_without_a_public_split(tmp_path: Path) -> None:
     task = make(tmp_path / "x", [{"check": {"type": "program"}}], {"check.py": "print(1)"})
-    with pytest.raises(TaskError, match="task x has no public split; mark cases 'visible: true'"):
+    with pytest.raises(TaskError, match="task x has no public split; mark cases"):
         validate(task, "print(1)")
 
 

@@ -82,6 +82,8 @@ class TaskEnv(gymnasium.Env[str, str]):
         prompt = self.task.prompt
         if self.task.tools:
             prompt += f"\n{tools.manual(self.task.tools)}\n"
+        if self.task.validations:
+            prompt += f"validate can be called {self.task.validations} times.\n"
         self._exchange = ("", cut(prompt))
         return self._exchange[1], {"task_id": self.task.id}
 

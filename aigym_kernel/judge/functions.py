@@ -22,7 +22,7 @@ from typing import Any
 
 from aigym_kernel.judge import inside
 from aigym_kernel.judge.values import ANSWER_LENGTH, builtin_name, equal, line_of, parse, shown
-from aigym_kernel.judge.verdict import Verdict, ran_out, refill, run, share, stopped, visible_first
+from aigym_kernel.judge.verdict import Verdict, cases_of, ran_out, refill, run, share, stopped, visible_first
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.tasks import FunctionCase, FunctionCheck, Task
 
@@ -34,10 +34,11 @@ def check_function(task: Task, check: FunctionCheck, files: Mapping[str, bytes],
 
     Raises:
         SandboxError: the sandbox broke.
+        Undecided: the task has no such cases.
     """
     if task.answer not in files:
         return Verdict(value=0.0, feedback=f"there is no file {task.answer}")
-    cases = [case for case in task.cases[check.cases] if isinstance(case, FunctionCase)]
+    cases = [case for case in cases_of(task, check.cases) if isinstance(case, FunctionCase)]
     room = max(task.limits.output_kb, ANSWER_LENGTH // 1024 + 1)
     problems: dict[int, str] = {}
     ran = 0

@@ -18,6 +18,7 @@ from aigym_kernel.judge.comparison import difference
 from aigym_kernel.judge.values import builtin_name, shown
 from aigym_kernel.judge.verdict import (
     Verdict,
+    cases_of,
     diff,
     printed,
     ran_out,
@@ -39,12 +40,12 @@ def check_output(task: Task, check: OutputCheck, files: Mapping[str, bytes], san
 
     Raises:
         SandboxError: the sandbox broke.
-        Undecided: the checker failed.
+        Undecided: the checker failed, or the task has no such cases.
     """
     program = answers.build(task, files, sandbox)
     if isinstance(program, Verdict):
         return program
-    cases = [case for case in task.cases[check.cases] if isinstance(case, OutputCase)]
+    cases = [case for case in cases_of(task, check.cases) if isinstance(case, OutputCase)]
     problems: dict[int, str] = {}
     values: dict[int, float] = {}
     with contextlib.ExitStack() as stack:

@@ -21,7 +21,7 @@ from typing import Any
 from aigym_kernel.judge import answers
 from aigym_kernel.judge.comparison import difference
 from aigym_kernel.judge.functions import ask, problem
-from aigym_kernel.judge.verdict import Undecided, Verdict, hidden, refill, stopped
+from aigym_kernel.judge.verdict import Undecided, Verdict, cases_of, hidden, refill, stopped
 from aigym_kernel.sandboxes import languages
 from aigym_kernel.sandboxes.protocol import Box, Execution, Sandbox
 from aigym_kernel.tasks import FunctionCase, SpeedCheck, Task
@@ -43,7 +43,7 @@ def check_speed(task: Task, check: SpeedCheck, files: Mapping[str, bytes], sandb
         return theirs
     if isinstance(ours, Verdict):
         raise Undecided(f"{check.reference}: {ours.feedback}")
-    cases = task.cases[check.cases]
+    cases = cases_of(task, check.cases)
     turns: list[tuple[_Time, _Time]] = []
     with sandbox.open(task.limits) as box:
         start = _start(box, task, check)

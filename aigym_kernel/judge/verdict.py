@@ -51,6 +51,14 @@ def hidden(task: Task, name: str) -> bytes:
     return content
 
 
+def cases_of(task: Task, name: str) -> tuple[Any, ...]:
+    """The cases of a hidden file. Raises Undecided: the task, one not made by `load_task`, has none."""
+    if not (found := task.cases.get(name)):
+        known = ", ".join(sorted(task.cases)) or "none"
+        raise Undecided(f"task {task.id} has no cases {name!r} (it has: {known})")
+    return found
+
+
 def extra(module: str, package: str = "") -> Any:
     """A module of the extra ``judge``. Raises Undecided: it is not installed."""
     try:
