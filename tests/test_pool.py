@@ -422,6 +422,25 @@ def test_a_runner_that_vanishes_under_a_lease_is_a_sandbox_error(bwrap: None) ->
         assert lease(pool, "print(1)") == "1\n"
 
 
+def test_an_interpreter_that_dies_waiting_takes_no_program_with_it(bwrap: None) -> None:
+    with Pool("bwrap", level="reuse", size=1) as pool, pool.open(TIGHT) as box:
+        box.write({"wrong.py": "print('wrong')"})
+        time.sleep(0.3)  # by now one waits
+        waiting = max(psutil.Process().children(recursive=True), key=lambda p: len(p.parents()))
+        assert waiting.cmdline()[:1] == ["/opt/bin/python3"]
+        waiting.kill()
+        assert box.run(["python3", "wrong.py"]).status in ("signal", "memory_limit")
+        box.write({"right.py": "print('right')"})
+        assert box.run(["python3", "right.py"]).stdout == "right\n"
+
+
+def test_a_command_of_any_length(warm: Pool) -> None:
+    with warm.open(TIGHT) as box:
+        for size in (10, 60_000, 70_000, 120_000):
+            done = box.run(["python3", "-c", f"print(len('{'x' * size}'))"])
+            assert done.stdout == f"{size}\n", done.stderr
+
+
 def test_boxes_serve_only_so_often(bwrap: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "RUNS", 3)
     with Pool("bwrap", size=1) as warm:

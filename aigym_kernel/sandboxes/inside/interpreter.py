@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _IGNORE_COOKIE = 0x0800  # PyCF_IGNORE_COOKIE: a command is text already
 _ISOLATED = ("isolated", "ignore_environment", "no_user_site", "safe_path")  # what -I sets
 
+_LONGEST = 64 << 10  # bytes of a command: it has to go through a socket in one piece
 _STREAMS = (("stdin", "surrogateescape"), ("stdout", "surrogateescape"), ("stderr", "backslashreplace"))
 
 libc.fopen.restype = ctypes.c_void_p
@@ -74,14 +75,10 @@ class Waiting:
         self.ask()
         pid = self.pid()
         self._asked, self._pid = False, 0
-        if not pid:
-            return 0
-        data = marshal.dumps((*job, dict(limits)))
-        self._jobs.sendmsg(
-            [struct.pack(">Q", len(data))],
-            [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("3i", *pipes))],
-        )
-        self._jobs.sendall(data)
+        if pid:
+            data = marshal.dumps((pid, *job, dict(limits)))
+            rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("3i", *pipes))
+            self._jobs.sendmsg([data], [rights])
         return pid
 
     def send_away(self) -> None:
@@ -95,19 +92,12 @@ class Waiting:
     def pid(self) -> int:
         """Its process id, as soon as it is there; 0 where none was asked for, or could be made."""
         if self._asked and not self._pid:
-            self._pid = int(struct.unpack(">I", _exactly(self._jobs, 4))[0])
+            message = self._jobs.recv(4)
+            if not message:
+                raise OSError("the box has no interpreter any more")
+            self._pid = int.from_bytes(message, "big")
             self._asked = bool(self._pid)
         return self._pid
-
-
-def _exactly(source: _socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = source.recv(size - len(data))
-        if not piece:
-            raise OSError("the box has no interpreter any more")
-        data += piece
-    return data
 
 
 def _job(argv: Sequence[str]) -> tuple[list[str], bool, bool, list[str]] | None:
@@ -118,7 +108,8 @@ def _job(argv: Sequence[str]) -> tuple[list[str], bool, bool, list[str]] | None:
     isolated = argv[1:2] == ["-I"]
     rest = list(argv[2:] if isolated else argv[1:])
     try:
-        if "\0" in "".join("".join(argv).encode().decode()):
+        text = "\n".join(argv).encode()
+        if b"\0" in text or len(text) > _LONGEST:
             return None
     except UnicodeError:  # surrogates: what becomes of them is a matter of the start
         return None
@@ -134,16 +125,16 @@ def become(jobs: _socket.socket, parent: int, own: frozenset[str]) -> Callable[[
     to be called from as few frames as possible. ``parent``: the process that forked this one and ends now.
     ``own``: the modules of an interpreter that just started."""
     with contextlib.suppress(ProcessLookupError):
-        while (
-            True
-        ):  # until the runner is the parent, which hears of our end, and nothing else is there to count
+        while True:  # until the runner is the parent and nothing else is there to be counted
             os.kill(parent, 0)
             os.sched_yield()
-    jobs.sendall(struct.pack(">I", os.getpid()))
-    head, control, _, _ = jobs.recvmsg(8, _socket.CMSG_SPACE(12))
-    if not head:
-        os._exit(0)
-    argv, isolated, command, rest, limits = marshal.loads(_exactly(jobs, struct.unpack(">Q", head)[0]))
+    jobs.sendall(os.getpid().to_bytes(4, "big"))
+    wanted = 0
+    while wanted != os.getpid():  # a job for one that was killed before it took it is nobody's any more
+        data, control, _, _ = jobs.recvmsg(2 * _LONGEST, _socket.CMSG_SPACE(12))
+        if not data:
+            os._exit(0)
+        wanted, argv, isolated, command, rest, limits = marshal.loads(data)
     jobs.detach()
     try:
         settle(dict(enumerate(struct.unpack("3i", control[0][2]))), limits)

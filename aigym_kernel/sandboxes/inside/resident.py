@@ -65,7 +65,7 @@ def _make(
             _mount("tmpfs", at, "tmpfs", _NOSUID | _NODEV, f"{data},uid={NOBODY},gid={NOBODY}")
         if os.path.isdir("/dev/mqueue"):
             _mount("mqueue", "/dev/mqueue", "mqueue", _NOSUID | _NODEV | _NOEXEC)
-        ours, theirs = _socket.socketpair()
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         answers, requests = os.pipe()
         runner = os.fork()
         if not runner:
