@@ -13,6 +13,7 @@ from conftest import missing
 
 from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
 from aigym_kernel.sandboxes import Box, Execution, Limits, Sandbox, Session, check, open_sandbox
+from aigym_kernel.sandboxes.pool import Pool
 
 TIGHT = Limits(wall_s=10, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
 NAMES = ["bwrap", pytest.param("docker", marks=pytest.mark.docker)]
@@ -263,12 +264,12 @@ def test_processes_and_disk_are_limited_for_all_commands_together(shell: Session
 
 def test_limits_hold_between_commands(shell: Session) -> None:
     shell.run("(sleep 0.2; exec tail /dev/zero) &")
-    time.sleep(1.5)
+    time.sleep(3)
     done = shell.run("jobs -r; echo here")
     assert done.stdout == "here\n"
     assert "while no command ran, all but the shells was ended" in done.detail
     shell.run("(sleep 0.2; exec yes) &")
-    time.sleep(1)
+    time.sleep(2)
     assert "KiB on one stream" in shell.run("true").detail
 
 
@@ -283,6 +284,21 @@ def test_files_go_in_and_out_beside_a_session(box: Box) -> None:
         assert box.read("sub/z") == str(number).encode()
         assert set(box.export()) <= {"sub/z", "d/f", "e/f"}
     assert shell.run("cat sub/z; jobs -rp | wc -l").stdout == "191\n"
+
+
+def test_a_process_that_waits_for_its_child_by_vfork_holds_nothing_up(place: Box, shell: Session) -> None:
+    """Halted between vfork and exec, the parent can do nothing and cannot be stopped either."""
+    code = (
+        "import ctypes, os\n"
+        "libc = ctypes.CDLL(None)\n"
+        "if libc.vfork() == 0:\n"
+        "    libc.sleep(300)\n"
+        "    os._exit(0)\n"
+    )
+    place.write({"waits.py": code})
+    shell.run("python3 waits.py & sleep 0.3")
+    assert set(place.export()) == {"waits.py"}
+    assert shell.run("jobs -rp | wc -l").stdout == "1\n", "it was let go on"
 
 
 def test_run_and_clear_are_refused_beside_a_session(box: Box) -> None:
@@ -403,3 +419,55 @@ def test_ipython_ends_and_begins_anew(cells: Session, code: str, exit_code: int)
     assert "the session has ended" in done.detail
     cells.restart()
     assert cells.run("1 + 1").stdout == "Out[1]: 2\n"
+
+
+# Pools
+
+
+POOLS = [
+    pytest.param((base, level), id=f"{base}-{level}", marks=[pytest.mark.docker] if base == "docker" else [])
+    for base in ("bwrap", "docker")
+    for level in ("reuse", "fresh")
+]
+
+
+@pytest.fixture(params=POOLS)
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    base, level = request.param
+    if problem := check(base):
+        missing(f"{base}: {problem}")
+    with Pool(base, level=level, size=1) as pool:
+        yield pool
+
+
+def test_a_session_dies_with_its_lease(pool: Pool) -> None:
+    for lease in range(3):
+        with pool.open(TIGHT) as box:
+            shell = box.session()
+            assert shell.run("ls -A /work /tmp | grep -c left; echo [$x]").stdout == "0\n[]\n"
+            shell.run(
+                f"x={lease}; touch left /tmp/left; (exec -a canary-9b2d sleep 300) & setsid sleep 300 &"
+            )
+            assert shell.run("sleep 60", timeout_s=0.2).status == "timeout"
+            assert shell.run("tail /dev/zero").status == "memory_limit"
+            assert shell.run("echo $x").stdout == f"{lease}\n"
+            if lease == 1:
+                shell.close()
+                assert box.run(["python3", "-c", "print(6 * 7)"]).stdout == "42\n"
+                shell.restart()
+        with pytest.raises(SandboxError, match="closed"):
+            shell.run("true")
+    deadline = time.monotonic() + 10
+    while count("canary-9b2d") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert count("canary-9b2d") == 0
+
+
+def test_a_box_whose_session_was_left_open_serves_the_next_lease(pool: Pool) -> None:
+    with pool.open(TIGHT) as box:
+        box.session().run("sleep 300 &")
+        inode = box.session().run("readlink /proc/1/ns/pid").stdout
+    with pool.open(TIGHT) as box, box.session() as shell:
+        same = shell.run("readlink /proc/1/ns/pid").stdout == inode
+        assert shell.run("ls /proc | grep -c '^[0-9]'").stdout in ("3\n", "4\n"), "runner, shell, ls and grep"
+        assert same or pool.level == "fresh"

@@ -141,6 +141,8 @@ class TaskEnv(gymnasium.Env[str, str]):
         last = not submitted and self._steps >= self.task.max_steps
         if not submitted and not last:
             return observation, False
+        if self._shell is not None:
+            self._shell.close()  # with all that still runs: nothing changes a file any more
         files = self._exported()
         self._close_box()
         verdict = self._end(self._judged(files))

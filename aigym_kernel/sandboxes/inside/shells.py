@@ -242,12 +242,14 @@ class Shells:
             yield
             return
         before = {process.pid for process in _processes() if process.state == "T"}
-        deadline = time.monotonic() + 5
+        started, still = time.monotonic(), "TtZX"
         try:
             os.kill(-1, signal.SIGSTOP)
-            while any(process.state not in "TtZX" for process in _processes()):
-                if time.monotonic() > deadline:
+            while any(process.state not in still for process in _processes()):
+                if time.monotonic() > started + 5:
                     raise OSError("the session's processes could not be halted")
+                if time.monotonic() > started + 0.5:
+                    still = "TtZXD"  # one that waits for a child by vfork, which is halted
                 time.sleep(0.0005)
             yield
         finally:
