@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aigym_kernel.judge.batch import judge_many, pass_at_k
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.runs import Run, load_run, rollout, train
-    from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox
+    from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
     from aigym_kernel.store import Store, sql
     from aigym_kernel.tasks import load_task
@@ -75,6 +75,7 @@ _HOME = {
     "load_task": "tasks",
     "make": "envs",
     "open_sandbox": "sandboxes",
+    "open_snapshot": "sandboxes",
     "pass_at_k": "judge.batch",
     "policy_agent": "agents",
     "ppo": "train",
@@ -119,6 +120,7 @@ __all__ = [
     "load_task",
     "make",
     "open_sandbox",
+    "open_snapshot",
     "pass_at_k",
     "policy_agent",
     "ppo",

@@ -244,12 +244,13 @@ def test_cpu_time_is_counted_by_command(sandbox: Sandbox) -> None:
         assert done.cpu_s < 0.5
 
 
-def test_a_shell_that_is_itself_too_large_ends(shell: Session) -> None:
+def test_a_shell_that_is_itself_too_large_gives_the_memory_back_or_ends(shell: Session) -> None:
     done = shell.run("x=$(head -c 400000000 /dev/zero | tr '\\0' x)")
     assert done.status == "memory_limit"
-    assert "the session has ended" in done.detail
-    shell.restart()
-    assert shell.run("echo $x").stdout == "\n"
+    if shell.ended:
+        assert "the session has ended" in done.detail
+        shell.restart()
+    assert shell.run("echo [$x]").stdout == "[]\n"
 
 
 def test_processes_and_disk_are_limited_for_all_commands_together(shell: Session) -> None:
@@ -333,19 +334,25 @@ def test_nothing_is_alive_after_close(sandbox: Sandbox) -> None:
         "for i in 1 2 3; do (exec -a canary-5c1e sleep 300) & done;"
         "setsid bash -c 'exec -a canary-5c1e sleep 300' &"
     )
-    assert count("canary-5c1e") > 0
+    assert becomes("canary-5c1e", 4)
     box.close()
-    deadline = time.monotonic() + 10
-    while count("canary-5c1e") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert count("canary-5c1e") == 0
+    assert becomes("canary-5c1e", 0)
     with pytest.raises(SandboxError, match="closed"):
         shell.run("true")
     shell.close()
 
 
-def count(name: str) -> int:
-    return sum(name in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
+def becomes(name: str, number: int) -> bool:
+    """Whether, soon, so many processes of this machine are called that."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if (
+            sum(p.info["cmdline"][:1] == [name] for p in psutil.process_iter(["cmdline"], ad_value=[]))
+            == number
+        ):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_wrong_arguments_are_named(box: Box) -> None:
@@ -457,10 +464,7 @@ def test_a_session_dies_with_its_lease(pool: Pool) -> None:
                 shell.restart()
         with pytest.raises(SandboxError, match="closed"):
             shell.run("true")
-    deadline = time.monotonic() + 10
-    while count("canary-9b2d") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert count("canary-9b2d") == 0
+    assert becomes("canary-9b2d", 0)
 
 
 def test_a_box_whose_session_was_left_open_serves_the_next_lease(pool: Pool) -> None:

@@ -5,6 +5,8 @@
     with open_sandbox().open(Limits(wall_s=5)) as box:      # several commands in one /work
         box.write({"main.py": "print(1 + 1)"})
         box.run(["python3", "main.py"])
+        box.session().run("cd src; make")                   # a bash that stays; see `sessions`
+        box.commit("built")                                 # /work, to begin with: `open_snapshot`
 
 ``bwrap`` (bubblewrap, the default) needs Linux and nothing else; ``docker`` a daemon and the image
 ``aigym-sandbox``. Set ``AIGYM_SANDBOX`` or pass the name. Where the chosen one cannot be had, opening
