@@ -102,6 +102,18 @@ def test_every_file_of_the_solution_is_looked_at(tmp_path: Path) -> None:
     assert "more.so cannot be looked into" in marked(tmp_path / "b", FORBID, {}, files).feedback
 
 
+def test_names_of_files_do_no_harm(tmp_path: Path) -> None:
+    files = {
+        "solution.py": "x = 1\n",
+        "--config=x.py": "y = 1\n",
+        "a\ud800b.py": "z = 1\n",
+        "c\nd.py": "import os\n",
+    }
+    mark = marked(tmp_path, {"type": "static", "select": ["F"], "max_complexity": 3}, {}, files)
+    assert mark.value == 0.5
+    assert "F401" in mark.feedback
+
+
 def test_configuration_of_the_solution_is_not_read(tmp_path: Path) -> None:
     files = {"solution.py": "import os\n", "ruff.toml": "ignore = ['F401']", ".ruff.toml": "exclude = ['*']"}
     mark = marked(tmp_path, {"type": "static", "select": ["F401"]}, {}, files)

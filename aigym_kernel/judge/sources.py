@@ -142,7 +142,9 @@ def _ruff(rules: Sequence[str], complexity: int | None, name: str, text: str) ->
     if found is None:
         raise Undecided("it needs the package ruff: pip install 'aigym-kernel[judge]'")
     command = [found, "check", "--isolated", "--no-cache", "--ignore-noqa", "--output-format", "json"]
-    command += ["--select", ",".join(rules), "--stdin-filename", PurePosixPath(name).name, "-"]
+    # Rules look at few names; a name made by the solution could be anything, such as an option.
+    called = "__init__.py" if PurePosixPath(name).name == "__init__.py" else "solution.py"
+    command += ["--select", ",".join(rules), "--stdin-filename", called, "-"]
     if complexity:
         command += ["--config", f"lint.mccabe.max-complexity={complexity}"]
     try:
