@@ -9,8 +9,10 @@
         box.commit("built")                                 # /work, to begin with: `open_snapshot`
 
 ``bwrap`` (bubblewrap, the default) needs Linux and nothing else; ``docker`` a daemon and the image
-``aigym-sandbox``. Set ``AIGYM_SANDBOX`` or pass the name. Where the chosen one cannot be had, opening
-raises SandboxError with the way out; nothing ever falls back to less isolation. Not here: judging what ran.
+``aigym-sandbox``. ``pool-bwrap``, ``pool-docker`` and ``pool`` (pool-bwrap) keep boxes of theirs warm: see
+`pool`, which says what a program shares with the one before. Set ``AIGYM_SANDBOX`` or pass the name. Where
+the chosen one cannot be had, opening raises SandboxError with the way out; nothing ever falls back to less
+isolation. Not here: judging what ran.
 """
 
 from __future__ import annotations

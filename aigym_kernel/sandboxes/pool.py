@@ -189,7 +189,7 @@ class Pool:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process gets a pool of its own."""
-        return partial(Pool, level=self._asked, size=self._size), (self._base.name,)
+        return partial(Pool, level=self._asked, size=self._size), (self._base,)
 
     # Leases
 
