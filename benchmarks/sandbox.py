@@ -66,8 +66,11 @@ class System:
         return dict(answer)
 
     def close(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self.ask(do="close")
+        """Have it end; `wait` hears of it. Containers take ten seconds to stop, so all do at a time."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def wait(self) -> None:
         self.process.wait(60)
 
 
@@ -119,7 +122,9 @@ def rounds(systems: list[System], count: int) -> tuple[dict[Key, list[float]], d
 
 def rows(latencies: dict[Key, list[float]], elapsed: dict[Key, float]) -> list[dict[str, Any]]:
     found = []
-    for key in sorted(latencies, key=lambda key: (key[1:], list(SYSTEMS).index(key[0]))):
+    for key in sorted(
+        latencies, key=lambda key: (key[1] == "cold", key[2], key[3], list(SYSTEMS).index(key[0]))
+    ):
         system, state, program, workers = key
         values = latencies[key]
         found.append(
@@ -216,6 +221,8 @@ def main() -> None:
     finally:
         for system in systems:
             system.close()
+        for system in systems:
+            system.wait()
     found = rows(latencies, elapsed)
     compared = ratios(found)
     show(found, compared)

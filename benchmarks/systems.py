@@ -4,10 +4,10 @@
 
 Commands: ``{"do": "warm", "workers": 2}`` opens what stays open; ``{"do": "run", "program": "print",
 "workers": 1, "seconds": 1.0}`` runs a program again and again on that many threads; ``{"do": "cold",
-"program": "print", "workers": 1}`` opens one of its own per thread, runs one program and closes it;
-``{"do": "close"}``. Times are taken in here, around the system's own call, which has to come back with
-exactly the right output and exit code. Every system is driven by this one loop, peers in an interpreter
-that holds them and nothing of this project.
+"program": "print", "workers": 1}`` opens one of its own per thread, runs one program and closes it.
+When there are no more lines everything is closed. Times are taken in here, around the system's own call,
+which has to come back with exactly the right output and exit code. Every system is driven by this one loop,
+peers in an interpreter that holds them and nothing of this project.
 
 Adding a system: a context manager in `SYSTEMS` that opens as many workers as it is asked for and yields a
 callable for each: code in, (stdout, exit code) out.
@@ -329,11 +329,8 @@ def serve(name: str, commands: Iterator[str], answer: Callable[[Any], None]) -> 
                 answer({})
             elif command["do"] == "run":
                 answer(measure(runners[: command["workers"]], command["program"], command["seconds"]))
-            elif command["do"] == "cold":
-                answer(cold(system, command["program"], command["workers"]))
             else:
-                break
-    answer({})
+                answer(cold(system, command["program"], command["workers"]))
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -128,9 +129,8 @@ class _ProcessLink:
 
     def close(self) -> str:
         self._socket.close()  # the runner, process 1, ends with its input, and the namespace with it
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
+        _wait(self._process, 2)
+        if self._process.poll() is None:
             self._process.kill()  # --die-with-parent passes it on to process 1
             self._process.wait()
         printed = os.pread(self._printed, 4000, 0).decode("utf-8", "replace")
@@ -138,6 +138,23 @@ class _ProcessLink:
         if self.group:
             self.group.remove()
         return printed
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until it has ended, at most so long. `Popen.wait` with a time limit looks ever less often instead,
+    which cost each box 20 ms of 140 on a busy machine."""
+    try:
+        ended = os.pidfd_open(process.pid)
+    except OSError:  # an old kernel, or it is known to have ended
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return
+    try:
+        poller = select.poll()
+        poller.register(ended, select.POLLIN)
+        poller.poll(1000 * seconds)
+    finally:
+        os.close(ended)
 
 
 def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
