@@ -643,6 +643,7 @@ def test_path_as_text_is_not_judged_as_code(double: Task, tmp_path: Path) -> Non
         ({"/etc/passwd": ""}, "'/etc/passwd'"),
         ({"a/../../b": ""}, "'a/../../b'"),
         ({"": ""}, "''"),
+        ({"\ud800.py": ""}, "'\\ud800.py' is no path"),
         ({3: ""}, "3 is no path"),
         ({"a": "", "a/b": ""}, "'a' cannot be a file and the folder of 'a/b' too"),
         ({"a": "x" * 2**20 * 65}, "more than the 64 MiB"),

@@ -106,7 +106,7 @@ def test_names_of_files_do_no_harm(tmp_path: Path) -> None:
     files = {
         "solution.py": "x = 1\n",
         "--config=x.py": "y = 1\n",
-        "a\ud800b.py": "z = 1\n",
+        "a\udcffb.py": "z = 1\n",
         "c\nd.py": "import os\n",
     }
     mark = marked(tmp_path, {"type": "static", "select": ["F"], "max_complexity": 3}, {}, files)

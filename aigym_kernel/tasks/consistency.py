@@ -62,6 +62,10 @@ def contradictions(task: Task) -> list[str]:
 
 def names_file(name: str) -> bool:
     """Whether ``name`` is a path below the working folder, written the one usual way."""
+    try:
+        name.encode("utf-8", "surrogateescape")  # which stands for bytes that are no UTF-8
+    except UnicodeEncodeError:
+        return False
     path = PurePosixPath(name)
     return (
         bool(path.parts)
