@@ -53,6 +53,12 @@ def brief(done: Execution) -> tuple[str, int | None, str, str]:
 # What stays, and what is told
 
 
+def test_traps_of_the_shell_stay_out_of_what_is_told(shell: Session) -> None:
+    shell.run("trap 'echo traced' DEBUG")
+    assert shell.run("(exit 3)").exit_code == 3
+    assert shell.run("echo one").stdout == "traced\ntraced\none\n", "for the command, and for its eval"
+
+
 def test_state_stays(shell: Session) -> None:
     assert brief(shell.run("mkdir -p a/b; cd a/b; x='one two'; f() { echo \"<$1>\"; }")) == ("ok", 0, "", "")
     assert shell.run('pwd; f "$x"; echo $x >&2').stdout == "/work/a/b\n<one two>\n"

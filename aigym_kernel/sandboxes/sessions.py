@@ -87,16 +87,15 @@ class _Shell:
 def _bash(command: bytes, nonce: str, code_before: int, at: int) -> bytes:
     # Quoted words, which no alias replaces, and `builtin`, which nobody redefines by accident. The empty
     # line ends what an unbalanced quote has left in the parser.
-    before = f"{{ (exit {code_before}) && \\builtin :; }} 2>/dev/null\n" if code_before else ""
+    before = f"{{ (exit {code_before}) && \\builtin :; }} >/dev/null 2>&1\n" if code_before else ""
     quoted = b"'" + command.replace(b"'", b"'\\''") + b"'"
     after = f" </dev/null {at}>&-\n{_report(nonce, at)}"
     return b"".join([before.encode(), b"\\builtin eval ", quoted, after.encode()])
 
 
 def _report(nonce: str, at: int) -> str:
-    return (
-        f"\n{{ \\builtin printf '{nonce} %s\\n' \"$?\" >&{at}; \\builtin unset {_PROMPTS}; }} 2>/dev/null\n"
-    )
+    said = f"\\builtin printf '{nonce} %s\\n' \"$?\" >&{at}"
+    return f"\n{{ {said}; \\builtin unset {_PROMPTS}; }} >/dev/null 2>&1\n"
 
 
 def _cell(command: bytes, nonce: str, _code_before: int, _at: int) -> bytes:
@@ -174,7 +173,7 @@ class Session:
         if self.ended:
             raise SandboxError(f"{ENDED}{self.ended}. restart() begins anew")
         wall_s = self._box.limits.wall_s
-        return self._tell(command, wall_s if timeout_s is None else min(timeout_s, wall_s))
+        return self._tell(command, {"wall_s": wall_s if timeout_s is None else min(timeout_s, wall_s)})
 
     def interrupt(self) -> None:
         """End the command that runs now, if any, from another thread: SIGINT, a second later SIGKILL to what
@@ -202,7 +201,7 @@ class Session:
         message = {"do": "shell", "argv": self._shell.argv(self._at), "status_at": self._at}
         self._number = self._box.ask(message, [], START_S)[0]["shell"]
         self._nonce, self._code, self.ended = "", 0, ""
-        done = self._tell(self._shell.setup, START_S)
+        done = self._tell(self._shell.setup, {"wall_s": START_S, "cpu_s": None})
         if done.status != "ok":
             self.close()
             told = done.stderr.strip().rpartition("\n")[2] or done.detail or done.status
@@ -212,7 +211,7 @@ class Session:
             }
             raise SandboxError(f"{self.kind} does not start: {told}. {way_out[self.kind]}")
 
-    def _tell(self, command: str, wall_s: float) -> Execution:
+    def _tell(self, command: str, limits: Mapping[str, Any]) -> Execution:
         self._nonce = secrets.token_hex(8)
         text = command.encode("utf-8", "surrogatepass")
         script = self._shell.script(text, self._nonce, self._code, self._at)
@@ -221,10 +220,11 @@ class Session:
             "shell": self._number,
             "nonce": self._nonce,
             "again": self._shell.again(self._nonce, self._at),
-            "limits": {"wall_s": wall_s},
+            "limits": limits,
         }
         try:
-            done, answer = self._box.carry_out(message, [script], wall_s, self._box.limits.output_kb)
+            output_kb = self._box.limits.output_kb
+            done, answer = self._box.carry_out(message, [script], limits["wall_s"], output_kb)
         except SandboxError as error:
             self.ended = str(error).removeprefix(ENDED)
             way_out = ". restart() begins anew" if str(error).startswith(ENDED) else ""
