@@ -212,6 +212,10 @@ def test_nothing_crosses_between_leases(warm: Pool) -> None:
             ):
                 try: leave()
                 except OSError: pass
+        for at in ("/dev/pts", "/dev/pts/ptmx"):
+            for leave in (lambda: os.utime(at, (1, 1)), lambda: os.chmod(at, 0)):
+                try: leave()
+                except OSError: pass
         libc = ctypes.CDLL(None, use_errno=True)
         print(libc.shmget(77, 4096, 0o1666), libc.semget(77, 1, 0o1666), libc.msgget(77, 0o1666))
         libc.mq_open(b"/mark", 0o102, 0o666, None)
@@ -233,6 +237,10 @@ def test_nothing_crosses_between_leases(warm: Pool) -> None:
                  for folder in ("/work", "/tmp", "/dev/shm") if os.path.isdir(folder)}
         found["mq"] = os.path.isdir("/dev/mqueue") and os.listdir("/dev/mqueue")
         print(found)
+        import pty
+        for at in ("/dev/pts", "/dev/pts/ptmx"):
+            print(oct(os.stat(at).st_mode), os.stat(at).st_mtime == 1)
+        print(os.ttyname(pty.openpty()[1]))
         for kind in ("shm", "sem", "msg"):
             print(len(open(f"/proc/sysvipc/{kind}").readlines()))
         print("MARK" in os.environ, os.getcwd(), oct(os.umask(0)))
@@ -243,7 +251,8 @@ def test_nothing_crosses_between_leases(warm: Pool) -> None:
     found, *rest = told.splitlines()
     assert "mark" not in found
     assert "True" not in found
-    assert rest == ["1"] * 3 + ["False /work 0o22", "True set()", "['1']"]
+    assert rest[:3] == ["0o40755 False", "0o20666 False", "/dev/pts/0"]
+    assert rest[3:] == ["1"] * 3 + ["False /work 0o22", "True set()", "['1']"]
 
 
 SCAN = """

@@ -14,13 +14,13 @@ What a lease shares with the one before, by level:
 |--------------------------------|--------------------------|-----------------|--------|
 | processes, pid numbers, /proc  | namespace (all ended)    | new             | new    |
 | /work, /tmp, /dev/shm, mqueue  | file systems (emptied)   | new             | new    |
+| /dev/pts                       | file system (set right)  | new             | new    |
 | IPC objects                    | namespace (looked at)    | new             | new    |
 | loopback: ports, counters      | the same                 | new             | new    |
 | runner's memory and settings   | the runner (looked at)   | new             | new    |
 | a Python program's memory      | no byte of any lease     | no byte         | new    |
 | its addresses and hash seed    | the same                 | the same        | new    |
 | user id, host name, cgroup     | the same                 | the same        | new    |
-| /dev/pts                       | the same                 | the same        | new    |
 
 With ``Limits(network=True)`` all share what network there is. In ``reuse`` and ``fresh`` Python programs run
 in an interpreter forked from a process that has seen none (`inside.resident`); in ``single`` every one is

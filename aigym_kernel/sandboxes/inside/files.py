@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WORK = "/work"
 DISKS = (WORK, "/tmp")  # each of ``disk_mb`` and ``files``
 PLACES = (*DISKS, "/dev/shm", "/dev/mqueue")  # all that a program can write to
+_TERMINALS = {"/dev/pts": 0o755, "/dev/pts/ptmx": 0o666}
 MAX_DEPTH = 64  # folders below /work; deeper ones are not exported
 MAX_PATH, MAX_NAMES = 4_000, 8 << 20  # bytes of one path, and of all that are exported
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -135,6 +136,10 @@ def clear() -> None:
                 os.utime(folder)
         finally:
             os.close(folder)
+    for path, mode in _TERMINALS.items():
+        with contextlib.suppress(OSError):  # these are this user's own with bubblewrap alone
+            os.chmod(path, mode)
+            os.utime(path)
 
 
 def write(files: Mapping[str, bytes]) -> None:

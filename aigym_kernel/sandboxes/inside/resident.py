@@ -63,6 +63,7 @@ def _make(
         _mount("none", "/", None, _REC | _PRIVATE)
         for at, data in settings["disks"].items():
             _mount("tmpfs", at, "tmpfs", _NOSUID | _NODEV, f"{data},uid={NOBODY},gid={NOBODY}")
+        _mount("devpts", "/dev/pts", "devpts", _NOSUID | _NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
         if os.path.isdir("/dev/mqueue"):
             _mount("mqueue", "/dev/mqueue", "mqueue", _NOSUID | _NODEV | _NOEXEC)
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
