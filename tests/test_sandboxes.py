@@ -333,7 +333,11 @@ def test_open_files_are_limited(sandbox: Sandbox) -> None:
             "disk is full: 16 MiB",
         ),
         ("dd if=/dev/zero of=a bs=1M", "a file of more than 16 MiB"),
-        ("for n in {1..30}; do sleep 1 & done; sleep 0.1; exit 3", "processes and threads .*24"),
+        ("for n in {1..30}; do sleep 0.3 & done; exit 3", "processes and threads .*24"),
+        (
+            "ulimit -u 1; python3 -c 'import os; os.fork()'; kill -ABRT $$",
+            "SIGABRT.*processes and threads .*24",
+        ),
     ],
 )
 def test_the_limit_that_a_failing_program_met_is_named(box: Box, code: str, told: str) -> None:

@@ -150,7 +150,8 @@ def met(tree: Tree, detail: str, stderr: bytes) -> str:
             return f"more than {limits['files']} files in {at}"
     if b"too many open files" in last:
         return f"too many open files: {limits['open_files']} allowed"
-    if tree.most_tasks >= limits["pids"] and not detail:
+    refused = tree.most_tasks >= limits["pids"] or b"resource temporarily unavailable" in last
+    if refused and "processes" not in detail:
         return f"as many processes and threads as allowed: {limits['pids']}"
     return ""
 
