@@ -469,6 +469,8 @@ def test_pools_by_name(bwrap: None) -> None:
     assert shared.name == "pool-bwrap"
     assert open_sandbox("pool-docker").name == "pool-docker"
     assert execute("print(1)", sandbox="pool").stdout == "1\n"
+    shared.close()
+    assert execute("print(2)", sandbox="pool").stdout == "2\n"
 
 
 def test_bad_arguments_are_named() -> None:

@@ -371,10 +371,11 @@ _shared_lock = threading.Lock()
 
 
 def shared(name: str) -> Pool:
-    """This process's pool called ``pool-bwrap``, ``pool-docker`` or ``pool``, which is pool-bwrap."""
+    """This process's pool called ``pool-bwrap``, ``pool-docker`` or ``pool``, which is pool-bwrap; another
+    one where somebody has closed it."""
     base = name.removeprefix("pool").removeprefix("-") or "bwrap"
     with _shared_lock:
-        if base not in _shared:
+        if base not in _shared or _shared[base]._closed:
             _shared[base] = Pool(base)
             atexit.register(_shared[base].close)
         return _shared[base]
