@@ -775,9 +775,15 @@ def test_no_docker_daemon_is_a_clear_error(tmp_path: Path) -> None:
 @pytest.mark.docker
 def test_no_container_is_left() -> None:
     _require("docker")
-    execute("print(1)", sandbox=open_sandbox("docker"))
     client = docker.from_env()
-    _until(lambda: not client.containers.list(all=True, filters={"label": "aigym-sandbox=box"}))
+
+    def boxes() -> set[str]:
+        return {c.id for c in client.containers.list(all=True, filters={"label": "aigym-sandbox=box"})}
+
+    before = boxes()  # a pool's, which wait
+    with open_sandbox("docker").open(TIGHT):
+        assert boxes() - before
+    _until(lambda: not boxes() - before)
     client.close()
 
 
