@@ -174,9 +174,11 @@ def _tasks() -> Finding:
 
 
 def _programs() -> list[Finding]:
-    """What only some things need: checks of the widgets' JavaScript, tests in a browser."""
+    """What only some things need: some checks of the judge, a cluster, tests of the widgets."""
     wanted: list[tuple[str, Callable[[], str | None], str]] = [
         ("jupyterlab", lambda: _version("jupyterlab"), "pip install jupyterlab"),
+        ("judge extra", lambda: _version("scikit-learn"), "pip install 'aigym-kernel[judge]' (more checks)"),
+        ("ray extra", lambda: _version("ray"), "pip install 'aigym-kernel[ray]' (programs on a cluster)"),
         ("test extra", lambda: _version("pytest"), "make install"),
         ("node", lambda: shutil.which("node"), "install Node.js 20 or newer (tests of the widgets)"),
         ("chromium", chromium, "install Chromium (tests in a browser): apt-get install chromium"),
