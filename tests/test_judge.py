@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import make
 
 from aigym_kernel.errors import SandboxError, SolutionError, TaskError, UnknownName
 from aigym_kernel.judge import judge
@@ -19,7 +19,7 @@ from aigym_kernel.judge.inside import encode
 from aigym_kernel.judge.metrics import measure
 from aigym_kernel.judge.values import decode, equal, parse
 from aigym_kernel.sandboxes import Box, Limits, Sandbox, open_sandbox
-from aigym_kernel.tasks import Task, load_task
+from aigym_kernel.tasks import Task
 from aigym_kernel.trajectories import Mark, Score
 
 pytestmark = pytest.mark.usefixtures("sandbox")
@@ -30,27 +30,6 @@ CASES = [
     {"args": [3], "expected": 6},
     {"args": [-1], "expected": -2},
 ]
-
-
-def make(folder: Path, checks: list[dict[str, Any]], hidden: Mapping[str, Any], **changes: Any) -> Task:
-    """A task in ``folder``; what is not text in ``hidden`` is written as YAML."""
-    rubric = {"criteria": [{"name": f"c{i}", **c} for i, c in enumerate(checks)]} | changes.pop("rubric", {})
-    data = {
-        "id": folder.name,
-        "title": "A sample",
-        "kind": "code",
-        "prompt": "Do it.",
-        "answer": "solution.py",
-        "limits": {"wall_s": 2.0, "memory_mb": 128},
-        "rubric": rubric,
-    }
-    (folder / "hidden").mkdir(parents=True)
-    (folder / "files").mkdir()
-    (folder / "task.yaml").write_text(yaml.safe_dump(data | changes))
-    for name, content in hidden.items():
-        text = content if isinstance(content, str) else yaml.safe_dump(content)
-        (folder / "hidden" / name).write_text(text)
-    return load_task(folder)
 
 
 @pytest.fixture(scope="module")
