@@ -191,7 +191,8 @@ class Shells:
                     self._bury(shell, verdict(self._tree.ended[shell.pid], None, False, b"", self._limits)[2])
             if cause := too_much(self._limits) if any(flood) else self._tree.excess():
                 self._note = f"while no command ran, all but the shells was ended: {cause[1]}"
-                if not self._end_others():
+                # What broke the limit may be gone already, by the kernel's hand: then it was no shell.
+                if not self._end_others() and (any(flood) or self._tree.excess()):
                     for shell in self.living():
                         self._bury(shell, cause[1])
                 for shell in self.living():
