@@ -270,7 +270,9 @@ def test_processes_and_disk_are_limited_for_all_commands_together(shell: Session
 
 
 def test_limits_hold_between_commands(shell: Session) -> None:
-    shell.run("(sleep 0.2; exec tail /dev/zero) &")
+    # Slowly: what grows at full speed may meet the kernel's limit between two looks.
+    grows = "import time\nx = []\nwhile True: x.append(bytearray(4 << 20)); time.sleep(0.02)"
+    shell.run(f"(sleep 0.2; exec python3 -c '{grows}') &")
     time.sleep(3)
     done = shell.run("jobs -r; echo here")
     assert done.stdout == "here\n"
