@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 
 from aigym_kernel.errors import AigymError
-from aigym_kernel.trajectories import Step, Trajectory
+from aigym_kernel.trajectories import Step, Trajectory, new_id
 
 Agent = Callable[[Any, Sequence[Step]], Any]
 """``(observation, steps so far) -> action``. Learning is a Trainer's business."""
@@ -114,7 +114,7 @@ def play(
         run_id=run_id,
         started_at=started_at,
         wall_s=time.perf_counter() - started,
-        **({"id": trajectory_id} if trajectory_id else {}),
+        id=trajectory_id or new_id(),
     )
 
 

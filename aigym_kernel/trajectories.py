@@ -1,7 +1,9 @@
-"""What is recorded, as frozen data: Step, Trajectory, Mark, Review, Score, Update.
+"""What is recorded, as frozen data: Step, Trajectory, Message, Note, Mark, Review, Score, Update.
 
     trajectory[3]          -> Step             the fourth interaction
     trajectory.total_reward, trajectory.length, trajectory.outcome
+    trajectory.messages                        what a language-model agent said, heard and called
+    conversation(messages, env_id=..., agent=...)   a Trajectory whose steps are the assistant's messages
     score.total, score.passed, score.marks     the judge's verdict
     score.reviewed("style", 0.8, by="ada")     the same with a person's word on one mark
 
@@ -11,6 +13,7 @@ This module knows nothing of files, environments or notebooks.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +27,12 @@ from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError, UnknownName
 
 MarkStatus = Literal["passed", "failed", "unjudged"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+def new_id() -> str:
+    """An id that no other trajectory has."""
+    return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +172,68 @@ class Step:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A picture in a message: the bytes of a file, and what kind of file."""
+
+    data: bytes = field(repr=False)
+    media_type: str = "image/png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """An assistant's call of a tool. ``arguments`` is the text that the model wrote where that is no JSON
+    object. The result is the message of role ``tool`` whose ``tool_call_id`` is this ``id``."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] | str = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation with a language model.
+
+    ``content``: text, or texts and images in their order. ``tool_call_id``: of role ``tool``, which call
+    this answers; ``error``: what that call failed with. ``cost`` in US dollars. ``token_ids`` and
+    ``logprobs``: one per output token. ``step``: the step ``t`` that it belongs to. ``at``: seconds since
+    1970. ``extra``: what a foreign format holds beside, as plain values.
+    """
+
+    role: Role
+    content: str | tuple[str | Image, ...] = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    reasoning: str = ""
+    error: str | None = None
+    model: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    step: int | None = None
+    at: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The texts of ``content``, images left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part for part in self.content if isinstance(part, str))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What a person wrote about a trajectory later. ``at`` is in seconds since 1970."""
+
+    text: str
+    by: str = ""
+    at: float = field(default_factory=lambda: round(time.time(), 6))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectory:
     """One whole play of an environment, in columns.
@@ -171,6 +242,9 @@ class Trajectory:
     ``rewards`` (T,) float64. Numeric columns are arrays, text columns are sequences of str.
     ``infos`` holds one mapping per step, or nothing where a trainer keeps only ``final_info``.
     ``seed`` is what ``reset(seed=)`` was called with: seed and actions replay a deterministic env.
+    ``messages``: the conversation of a language-model agent, beside the steps. ``group``: those that started
+    alike (of one prompt, say) share it; ``parent``: the trajectory that this one was continued from.
+    ``tags`` and ``notes`` are what people said of it, also later.
     """
 
     env_id: str
@@ -186,11 +260,15 @@ class Trajectory:
     final_info: Mapping[str, Any] = field(default_factory=dict)
     score: Score | None = None
     error: str | None = None
+    messages: Sequence[Message] = ()
     group: str | None = None
+    parent: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     run_id: str | None = None
     started_at: float = field(default_factory=time.time)
     wall_s: float = 0.0
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    id: str = field(default_factory=new_id)
 
     def __post_init__(self) -> None:
         steps = len(self.actions)
@@ -265,6 +343,43 @@ class Trajectory:
         return f"<p>{rendering.escape(repr(self))}</p>" + rendering.table(
             ["t", "observation", "action", "reward"], rows
         )
+
+
+def conversation(
+    messages: Sequence[Message], *, rewards: Sequence[float] | None = None, **fields: Any
+) -> Trajectory:
+    """A Trajectory made of messages alone: each assistant's message is an action (its text, or its tool
+    calls as JSON), the texts before it since the last one are the observation, the rest is the end.
+
+    Args:
+        rewards: one per assistant's message; default: zeros.
+        fields: the other fields of `Trajectory`; ``terminated`` is True and ``truncated`` False by default.
+
+    Raises:
+        ValueError: there are more or fewer rewards than assistant's messages.
+    """
+    observations, actions, placed = [""], list[str](), list[Message]()
+    for message in messages:
+        placed.append(replace(message, step=len(actions)))
+        if message.role == "assistant":
+            actions.append(message.text or _calls_text(message.tool_calls))
+            observations.append("")
+        elif text := message.text:
+            observations[-1] = f"{observations[-1]}\n{text}" if observations[-1] else text
+    given = np.zeros(len(actions)) if rewards is None else np.asarray(rewards, dtype=np.float64)
+    return Trajectory(
+        observations=observations,
+        actions=actions,
+        rewards=given,
+        messages=tuple(placed),
+        **{"terminated": True, "truncated": False, **fields},
+    )
+
+
+def _calls_text(calls: Sequence[ToolCall]) -> str:
+    return "\n".join(
+        json.dumps({"name": c.name, "arguments": c.arguments}, ensure_ascii=False, default=str) for c in calls
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
