@@ -177,7 +177,14 @@ def _programs() -> list[Finding]:
     """What only some things need: some checks of the judge, a cluster, tests of the widgets."""
     wanted: list[tuple[str, Callable[[], str | None], str]] = [
         ("jupyterlab", lambda: _version("jupyterlab"), "pip install jupyterlab"),
-        ("judge extra", lambda: _version("scikit-learn"), "pip install 'aigym-kernel[judge]' (more checks)"),
+        ("judge extra", lambda: _version("sacrebleu"), "pip install 'aigym-kernel[judge]' (more checks)"),
+        (
+            "dashboard extra",
+            lambda: _version("voila"),
+            "pip install 'aigym-kernel[dashboard]' (Voilà)",
+        ),
+        ("inspect extra", lambda: _version("inspect-ai"), "pip install 'aigym-kernel[inspect]' (.eval logs)"),
+        ("minari extra", lambda: _version("minari"), "pip install 'aigym-kernel[minari]' (Minari datasets)"),
         ("ray extra", lambda: _version("ray"), "pip install 'aigym-kernel[ray]' (programs on a cluster)"),
         ("test extra", lambda: _version("pytest"), "make install"),
         ("node", lambda: shutil.which("node"), "install Node.js 20 or newer (tests of the widgets)"),

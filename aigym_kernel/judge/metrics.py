@@ -3,7 +3,7 @@
 A task whose answer is a program runs it first, in a box with the visible files, and takes the file that it
 leaves behind. The truth never enters that box. An evaluation script (`judge.scripts`) runs in a second one,
 which holds the submission and the truth and nothing that the solution could run. F1 and AUC are
-scikit-learn's (extra ``judge``).
+scikit-learn's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aigym_kernel.errors import TaskError
 from aigym_kernel.judge import answers, scripts
 from aigym_kernel.judge.outputs import ended
 from aigym_kernel.judge.values import shown
-from aigym_kernel.judge.verdict import Undecided, Verdict, extra, hidden
+from aigym_kernel.judge.verdict import Undecided, Verdict, hidden
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import MetricCheck, Task
 
@@ -106,15 +106,12 @@ def measure(
     metric: str, predicted: Sequence[float | str], truth: Sequence[float | str], positive: str = "1"
 ) -> float:
     """``accuracy``, ``f1`` (of the label ``positive``) or ``f1_macro`` of labels; ``auc`` of numbers against
-    labels; ``rmse``, ``mae`` or ``r2`` of numbers. Overflow gives infinity.
-
-    Raises:
-        Undecided: scikit-learn is missing.
-    """
+    labels; ``rmse``, ``mae`` or ``r2`` of numbers. Overflow gives infinity."""
     if metric == "accuracy":
         return sum(p == t for p, t in zip(predicted, truth)) / len(truth)
     if metric in ("f1", "f1_macro", "auc"):
-        library = extra("sklearn.metrics", "scikit-learn")
+        from sklearn import metrics as library
+
         if metric == "f1_macro":
             known = sorted(set(map(str, truth)))
             return float(library.f1_score(truth, predicted, labels=known, average="macro", zero_division=0.0))
