@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from labs import browser, lab, server
 
 from aigym_kernel import settings
 from aigym_kernel.sandboxes import check
+
+__all__ = ["browser", "lab", "missing", "sandbox", "server", "store_dir"]
 
 
 def missing(reason: str) -> NoReturn:

@@ -1,36 +1,16 @@
-"""The widgets in a real JupyterLab, in Chromium: one server and one browser for the module.
-
-Skipped by name where there is no Chromium, unless CI=true. Screenshots go to tests/artifacts/.
-"""
+"""The widgets in a real JupyterLab, in Chromium; see labs.py for what drives it."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
-from conftest import missing
+from labs import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-
-ARTIFACTS = Path(__file__).parent / "artifacts"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
-WAIT_MS = 60_000
 
 RECORD = '''
 import numpy as np
@@ -66,167 +46,6 @@ store.add_run(RunRecord(run_id=f"hostile-{time.time_ns()}", kind="rollout", name
 with store.writer(store.run_ids()[-1]) as writer:
     writer.trajectory(text)
 '''
-
-
-@dataclass
-class Lab:
-    """A running JupyterLab and a browser page that looks at it."""
-
-    url: str
-    token: str
-    folder: Path
-    page: Any
-    requests: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    def open(self, name: str, *cells: str, width: int = 1280) -> None:
-        """Write a notebook, open it alone and run all of it."""
-        self.write(name, *cells)
-        self.look(name, width=width)
-        # Without waiting for the promise, which settles when the last cell has run.
-        self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-
-    def write(self, name: str, *cells: str) -> None:
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-        notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
-        nbformat.write(notebook, self.folder / name)
-
-    def look(self, name: str, *, width: int = 1280) -> None:
-        """Open a notebook that exists, with the side bar closed."""
-        self.page.set_viewport_size({"width": width, "height": 900})
-        self.page.goto(f"{self.url}/lab/tree/{name}?reset&token={self.token}")
-        self.page.wait_for_function(
-            "window.jupyterapp?.shell?.currentWidget?.context?.isReady"
-            " && window.jupyterapp.shell.currentWidget.content?.model?.cells?.length > 0",
-            timeout=WAIT_MS,
-        )
-        self.page.evaluate("window.jupyterapp.shell.collapseLeft()")
-        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
-
-    def wait(self, selector: str) -> Any:
-        """The element, once it is visible; fails at once with the message when a cell raised."""
-        errors = [f"[data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("stderr", "error")]
-        found = self.page.wait_for_selector(", ".join([selector, *errors]))
-        kind = found.get_attribute("data-mime-type") or ""
-        assert not kind.startswith("application/vnd.jupyter"), found.inner_text()
-        return found
-
-    def text(self, selector: str) -> str:
-        return str(self.page.locator(selector).first.inner_text())
-
-    def expect(self, condition: str) -> None:
-        """Waits until a JavaScript expression holds."""
-        self.page.wait_for_function(condition)
-
-    def cells(self) -> int:
-        """How many cells the open notebook has."""
-        return int(self.page.evaluate("window.jupyterapp.shell.currentWidget.content.model.cells.length"))
-
-    def save(self) -> None:
-        self.page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
-
-    def theme(self, name: str) -> None:
-        self.page.evaluate(
-            f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: {name!r}}})"
-        )
-        light = "false" if "Dark" in name else "true"
-        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
-
-    def shot(self, name: str, selector: str) -> None:
-        """A picture of one widget, for people to look at."""
-        ARTIFACTS.mkdir(exist_ok=True)
-        self.page.set_viewport_size({"width": self.page.viewport_size["width"], "height": 1500})
-        self.page.wait_for_timeout(400)
-        self.page.locator(selector).first.screenshot(path=ARTIFACTS / f"{name}.png")
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Path]]:
-    home = tmp_path_factory.mktemp("lab")
-    folder = home / "notebooks"
-    folder.mkdir()
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        '{"fetchNews": "false", "checkForUpdates": false}', encoding="utf-8"
-    )
-    names = {"AIGYM_DATA": "store", "IPYTHONDIR": "ipython", "JUPYTERLAB_SETTINGS_DIR": "settings"}
-    names |= {f"JUPYTER_{kind}_DIR": kind.lower() for kind in ("CONFIG", "DATA", "RUNTIME")}
-    names |= {"JUPYTERLAB_WORKSPACES_DIR": "workspaces", "HOME": "home"}
-    environment = {**os.environ, **{name: str(home / path) for name, path in names.items()}}
-    port, token = _free_port(), secrets.token_hex(16)
-    arguments = [
-        *("--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"),
-        *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"),
-        *("--ServerApp.port_retries=0", "--LabApp.expose_app_in_browser=True"),
-    ]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *arguments],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _await(url, token, process, home / "server.log")
-        yield url, token, folder
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def _await(url: str, token: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        missing("no chromium on PATH: the widgets were not looked at in a browser")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def lab(server: tuple[str, str, Path], browser: Any) -> Iterator[Lab]:
-    """JupyterLab in a fresh page. Fails when a request left this machine or a widget raised."""
-    url, token, folder = server
-    page = browser.new_page()
-    page.set_default_timeout(WAIT_MS)
-    opened = Lab(url, token, folder, page)
-    page.on("request", lambda request: opened.requests.append(request.url))
-    page.on("pageerror", lambda error: opened.problems.append(str(error)))
-    page.on("console", lambda m: opened.problems.append(m.text) if m.type == "error" else None)
-    yield opened
-    page.close()
-    host = url.removeprefix("http://")
-    allowed = (f"http://{host}/", f"ws://{host}/", "data:", "blob:")
-    assert [u for u in opened.requests if not u.startswith(allowed)] == []
-    assert opened.problems == []
 
 
 EXPLORE = "from aigym_kernel.widgets import explore\nexplorer = explore()\nexplorer"
@@ -384,12 +203,11 @@ def test_a_saved_notebook_plays_where_nothing_answers(lab: Lab) -> None:
     """Executed and saved elsewhere, opened here beside a kernel that knows nothing of the widget."""
     name = "saved.ipynb"
     lab.write(name, RECORD, EXPLORE.replace("explore()", "explore(where={'env_id': 'aigym/Snake-v0'})"))
-    home = lab.folder.parent
-    environment = {**os.environ, "AIGYM_DATA": str(home / "store"), "IPYTHONDIR": str(home / "ipython")}
-    environment |= {"JUPYTER_DATA_DIR": str(home / "data"), "JUPYTER_RUNTIME_DIR": str(home / "runtime")}
     for arguments in (["nbconvert", "--execute", "--inplace", "--to", "notebook", name], ["trust", name]):
         command = [sys.executable, "-m", "jupyter", *arguments]
-        done = subprocess.run(command, cwd=lab.folder, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=lab.folder, env=lab.server.environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     lab.look(name)
     lab.wait(".aigym-board")

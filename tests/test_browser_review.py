@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_browser import Lab, browser, lab, server  # noqa: F401
+from labs import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -38,7 +38,7 @@ print(store.sql("SELECT score, passed, outcome FROM trajectories").to_json(orien
 """
 
 
-def test_a_person_marks_a_solution(lab: Lab) -> None:  # noqa: F811
+def test_a_person_marks_a_solution(lab: Lab) -> None:
     lab.open("review.ipynb", RECORD, SHOW)
     lab.wait(".aigym-review .aigym-mark")
     cells = lab.cells()
@@ -90,7 +90,7 @@ def test_a_person_marks_a_solution(lab: Lab) -> None:  # noqa: F811
     assert '["tests",1.0,0.5,"ada","ran it myself"]' in page.locator(".jp-Notebook").inner_text()
 
 
-def test_a_saved_form_shows_without_a_kernel(lab: Lab) -> None:  # noqa: F811
+def test_a_saved_form_shows_without_a_kernel(lab: Lab) -> None:
     import nbformat
 
     lab.open("saved.ipynb", RECORD.replace('"reviewed"', '"again"').replace('"played"', '"second"'))
