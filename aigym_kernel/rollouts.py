@@ -4,8 +4,10 @@
     for step in player: ...            each Step as it happens
     trajectory = collect(player)       or: run it to its end and get the Trajectory
 
-An exception in the agent or the environment ends the trajectory and is kept in its ``error``: a failed
-trajectory is data. Nothing is recorded here; `runs.rollout` plays many times and writes to the store.
+An agent (or an environment) with a conversation in its attribute ``messages``, Messages of the present
+episode alone, has them kept in the trajectory's. An exception in the agent or the environment ends the
+trajectory and is kept in its ``error``: a failed trajectory is data. Nothing is recorded here;
+`runs.rollout` plays many times and writes to the store.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import gymnasium
 import numpy as np
 
 from aigym_kernel.errors import AigymError
-from aigym_kernel.trajectories import Step, Trajectory, new_id
+from aigym_kernel.trajectories import Message, Step, Trajectory, new_id
 
 Agent = Callable[[Any, Sequence[Step]], Any]
 """``(observation, steps so far) -> action``. Learning is a Trainer's business."""
@@ -110,6 +112,7 @@ def play(
         final_info=dict(info),
         score=getattr(env.unwrapped, "score", None),
         error=error,
+        messages=_messages(agent, env.unwrapped),
         group=group,
         run_id=run_id,
         started_at=started_at,
@@ -126,6 +129,15 @@ def collect(player: Generator[Step, None, Trajectory]) -> Trajectory:
         except StopIteration as end:
             trajectory: Trajectory = end.value
             return trajectory
+
+
+def _messages(*holders: object) -> tuple[Message, ...]:
+    """The conversation of the first of these that has one."""
+    for holder in holders:
+        said = getattr(holder, "messages", None)
+        if isinstance(said, list | tuple) and said and all(isinstance(m, Message) for m in said):
+            return tuple(said)
+    return ()
 
 
 def _own(value: Any) -> Any:

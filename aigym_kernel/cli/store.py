@@ -24,7 +24,7 @@ def runs(json_: bool) -> None:
 @click.argument("query")
 @as_json
 def sql_(query: str, json_: bool) -> None:
-    """Answer QUERY over runs, trajectories, steps, metrics, marks and reviews."""
+    """Answer QUERY over runs, trajectories, steps, messages, metrics, marks and reviews."""
     from aigym_kernel.store import sql
 
     frame = sql(query)

@@ -10,10 +10,11 @@
 Immutable Parquet segments are the truth; DuckDB files in ``index/`` make reading fast and can be deleted.
 Any number of processes may write and read at the same time, and none waits for another.
 
-SQL sees six tables: ``runs``, ``trajectories``, ``steps``, ``metrics``, ``marks`` and ``reviews`` (what
-people said of marks; the module ``reviews`` tells how the others show it). Times are UTC. A step's
-observation and action are in ``observation`` and ``action`` (DOUBLE[]) where they are numbers, in
-``observation_text`` and ``action_text`` where they are text or JSON; the module ``schema`` has the rule.
+SQL sees seven tables: ``runs``, ``trajectories``, ``steps``, ``messages`` (its module says what the columns
+hold), ``metrics``, ``marks`` and ``reviews`` (what people said of marks; the module ``reviews`` tells how the
+others show it). Times are UTC. A step's observation and action are in ``observation`` and ``action``
+(DOUBLE[]) where they are numbers, in ``observation_text`` and ``action_text`` where they are text or JSON;
+the module ``schema`` has the rule.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aigym_kernel.errors import StoreError, UnknownName
-from aigym_kernel.store import schema
+from aigym_kernel.store import messages, schema
 from aigym_kernel.store.snapshot import check_reading, open_snapshot
 from aigym_kernel.trajectories import Mark, Review, Score, Trajectory
 
@@ -67,13 +66,13 @@ def load(folder: Path, trajectory_id: str) -> Trajectory:
         # Marks as they were recorded, in their order: the view of both may turn them round.
         parts = [
             snapshot.arrow(f"SELECT * FROM {table} WHERE trajectory_id = ?", [cleaned])
-            for table in ("steps", "recorded.marks", "reviews")
+            for table in ("steps", "messages", "recorded.marks", "reviews")
         ]
-    steps, marks, reviews = (part.filter(pc.equal(part["run_id"], row["run_id"])) for part in parts)
+    steps, said, marks, reviews = (part.filter(pc.equal(part["run_id"], row["run_id"])) for part in parts)
     latest = {review["name"]: review for review in reviews.sort_by("time").to_pylist()}
-    return _trajectory(
-        rows, row, steps, tuple(_mark(mark, latest.get(mark["name"])) for mark in marks.to_pylist())
-    )
+    marked = tuple(_mark(mark, latest.get(mark["name"])) for mark in marks.to_pylist())
+    spoken = {message["i"]: messages.message(message) for message in said.sort_by("i").to_pylist()}
+    return replace(_trajectory(rows, row, steps, marked), messages=tuple(spoken.values()))
 
 
 def page(
@@ -179,8 +178,18 @@ def _trajectory(
             wall_s=row["judge_s"],
             pass_mark=1.0 if row["pass_mark"] is None else row["pass_mark"],
         )
-    started = row["started_at"]
-    same = ("env_id", "agent", "terminated", "truncated", "seed", "error", "group", "run_id", "wall_s")
+    same = (
+        "env_id",
+        "agent",
+        "terminated",
+        "truncated",
+        "seed",
+        "error",
+        "group",
+        "parent",
+        "run_id",
+        "wall_s",
+    )
     return Trajectory(
         id=row["trajectory_id"],
         observations=cells("observation", "final_observation"),
@@ -190,7 +199,7 @@ def _trajectory(
         infos=tuple({} if i is None else json.loads(i) for i in infos) if any(infos) else (),
         final_info=json.loads(row["info"]),
         score=score,
-        started_at=0.0 if started is None else started.replace(tzinfo=UTC).timestamp(),
+        started_at=schema.seconds(row["started_at"]) or 0.0,
         **{name: row[name] for name in same},
     )
 
@@ -199,7 +208,7 @@ def _mark(row: Mapping[str, Any], latest: Mapping[str, Any] | None) -> Mark:
     """A mark from its row, and from its latest review where there is one."""
     review = None
     if latest is not None:
-        at = latest["time"].replace(tzinfo=UTC).timestamp()
+        at = schema.seconds(latest["time"]) or 0.0
         review = Review(judged=row["value"], note=latest["note"], by=latest["reviewer"], at=at)
     return Mark(
         value=row["value"] if latest is None else latest["value"],

@@ -24,6 +24,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ _SQL = {
     _TIME: "TIMESTAMP",
     _NUMBERS: "DOUBLE[]",
     pa.list_(pa.int64()): "BIGINT[]",
+    pa.list_(pa.binary()): "BLOB[]",
 }
 
 
@@ -68,6 +70,19 @@ TABLES: dict[str, pa.Schema] = {
         terminated=pa.bool_(),
         truncated=pa.bool_(),
     ),
+    "messages": _schema(
+        "run_id trajectory_id i role content parts images tool_calls tool_call_id name reasoning error "
+        "model input_tokens output_tokens cost token_ids logprobs step time extra raw",
+        i=pa.int64(),
+        images=pa.list_(pa.binary()),
+        input_tokens=pa.int64(),
+        output_tokens=pa.int64(),
+        cost=pa.float64(),
+        token_ids=pa.list_(pa.int64()),
+        logprobs=_NUMBERS,
+        step=pa.int64(),
+        time=_TIME,
+    ),
     "marks": _schema(
         "run_id trajectory_id name value weight required status feedback evidence",
         value=pa.float64(),
@@ -79,7 +94,8 @@ TABLES: dict[str, pa.Schema] = {
     "trajectories": _schema(
         "trajectory_id run_id env_id env_kwargs agent seed group length return outcome score passed "
         "terminated truncated error started_at wall_s final_observation final_observation_text info "
-        "observation_dtype observation_shape action_dtype action_shape task_id judge_s pass_mark",
+        "observation_dtype observation_shape action_dtype action_shape task_id judge_s pass_mark "
+        "parent reward_mean reward_min reward_max",
         seed=pa.int64(),
         length=pa.int64(),
         score=pa.float64(),
@@ -93,12 +109,18 @@ TABLES: dict[str, pa.Schema] = {
         action_shape=pa.list_(pa.int64()),
         judge_s=pa.float64(),
         pass_mark=pa.float64(),
+        reward_mean=pa.float64(),
+        reward_min=pa.float64(),
+        reward_max=pa.float64(),
         **{"return": pa.float64()},
     ),
 }
 
 # Columns that segments of earlier versions lack; they read as NULL.
-ADDED: Mapping[str, tuple[str, ...]] = {"marks": ("evidence",), "trajectories": ("pass_mark",)}
+ADDED: Mapping[str, tuple[str, ...]] = {
+    "marks": ("evidence",),
+    "trajectories": ("pass_mark", "parent", "reward_mean", "reward_min", "reward_max"),
+}
 
 
 def columns_sql(schema: pa.Schema) -> str:
@@ -124,6 +146,11 @@ def microseconds(seconds: float) -> int | None:
     except (OverflowError, ValueError):
         return None
     return value if abs(value) < 2**62 else None
+
+
+def seconds(time: datetime | None) -> float | None:
+    """The same the other way round: a TIMESTAMP (UTC) in seconds since 1970."""
+    return None if time is None else time.replace(tzinfo=UTC).timestamp()
 
 
 # Text and JSON

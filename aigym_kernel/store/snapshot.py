@@ -117,7 +117,7 @@ _NO_DAMAGE = (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderExce
 
 
 class Snapshot:
-    """A locked DuckDB in which the six tables are what is recorded right now."""
+    """A locked DuckDB in which the tables are what is recorded right now."""
 
     def __init__(self, folder: Path, question: str) -> None:
         self._folder = folder

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aigym_kernel.errors import StoreError
-from aigym_kernel.store import reviews, schema
+from aigym_kernel.store import messages, reviews, schema
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
 from aigym_kernel.store.schema import Block, Column
@@ -148,8 +148,11 @@ class Writer:
                 for m in (score.marks if score else ())
                 if m.review is not None
             ]
+            said = messages.rows(self.run_id, trajectory)
             if len(block):
                 self._append(block)
+            for message in said:
+                self._add_row("messages", message)
             for mark in marks:
                 self._add_row("marks", mark)
             for review in reviewed:
@@ -241,6 +244,7 @@ class Writer:
         counts = {"step": sum(map(len, self._blocks))}
         names = {
             "trajectories": "trajectory",
+            "messages": "message",
             "metrics": "metric value",
             "marks": "mark",
             "reviews": "review",
@@ -262,6 +266,7 @@ class Writer:
         self._rows[table].append(row)
         self._waiting_rows += 1
         self._waiting_bytes += sum(len(value) for value in row.values() if isinstance(value, str))
+        self._waiting_bytes += sum(map(len, row.get("images") or ()))
 
     def _flush_if_due(self) -> None:
         if (
@@ -372,6 +377,10 @@ class Writer:
             "task_id": None if score is None else clean(score.task_id),
             "judge_s": None if score is None else float(score.wall_s),
             "pass_mark": None if score is None else float(score.pass_mark),
+            "parent": None if trajectory.parent is None else clean(trajectory.parent),
+            "reward_mean": trajectory.total_reward / length if length else None,
+            "reward_min": float(np.min(trajectory.rewards)) if length else None,
+            "reward_max": float(np.max(trajectory.rewards)) if length else None,
         }
 
 
