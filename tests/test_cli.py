@@ -130,7 +130,7 @@ def test_sigterm_stops_the_training(store_dir: Path) -> None:
     command = [*COMMAND, "train", "CartPole-v1", "--total-timesteps", "50000000", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not (store_dir / "store.json").exists() or Store().status(Store().run_ids()[0]).step == 0:
+    while not any((store_dir / "runs").glob("*/run.json")) or Store().status(Store().run_ids()[0]).step == 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.terminate()
