@@ -402,7 +402,7 @@ def test_ids_that_are_paths_are_refused(store: Store, run_id: str) -> None:
 
 
 def test_an_empty_store_has_empty_tables(store: Store) -> None:
-    tables = ["marks", "messages", "metrics", "reviews", "runs", "steps", "trajectories"]
+    tables = ["marks", "messages", "metrics", "notes", "reviews", "runs", "steps", "trajectories"]
     assert store.sql("SHOW TABLES")["name"].tolist() == tables
     for table in tables:
         assert len(store.sql(f"SELECT * FROM {table}")) == 0

@@ -10,16 +10,16 @@
 Immutable Parquet segments are the truth; DuckDB files in ``index/`` make reading fast and can be deleted.
 Any number of processes may write and read at the same time, and none waits for another.
 
-SQL sees seven tables: ``runs``, ``trajectories``, ``steps``, ``messages`` (its module says what the columns
-hold), ``metrics``, ``marks`` and ``reviews`` (what people said of marks; the module ``reviews`` tells how the
-others show it). Times are UTC. A step's observation and action are in ``observation`` and ``action``
-(DOUBLE[]) where they are numbers, in ``observation_text`` and ``action_text`` where they are text or JSON;
-the module ``schema`` has the rule.
+SQL sees eight tables: ``runs``, ``trajectories``, ``steps``, ``messages`` (its module says what the columns
+hold), ``metrics``, ``marks``, ``reviews`` (what people said of marks) and ``notes`` (and of trajectories; the
+modules of these two tell how the others show it). Times are UTC. A step's observation and action are in
+``observation`` and ``action`` (DOUBLE[]) where they are numbers, in ``observation_text`` and ``action_text``
+where they are text or JSON; the module ``schema`` has the rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ from aigym_kernel.store.records import (
 )
 from aigym_kernel.store.schema import json_text
 from aigym_kernel.store.writer import Writer
-from aigym_kernel.trajectories import Score, Trajectory
+from aigym_kernel.trajectories import Note, Score, Trajectory
 
 if TYPE_CHECKING:
     import pandas
@@ -151,6 +151,32 @@ class Store:
         with self.writer(trajectory.run_id) as writer:
             writer.review(trajectory.id, name, value, mark.review)
         return score
+
+    def tag(self, trajectory_id: str, *tags: str, remove: Iterable[str] = ()) -> tuple[str, ...]:
+        """Gives a recorded trajectory tags, and takes those in ``remove`` away; returns those it then has.
+
+        Raises:
+            UnknownName: no finished trajectory has this id.
+            AigymError: a tag is no text of 1 to 200 characters, or is both given and taken away.
+        """
+        remove = list(remove) if not isinstance(remove, str) else [remove]
+        if both := [tag for tag in tags if tag in remove]:
+            raise AigymError(f"tag {both[0]!r} is both given and taken away; name it once")
+        with self.writer(reader.run_of(self.folder, trajectory_id)) as writer:
+            writer.tag(trajectory_id, tags, remove)
+        return reader.tags(self.folder, trajectory_id)
+
+    def note(self, trajectory_id: str, text: str, by: str = "") -> Note:
+        """Writes a note on a recorded trajectory and returns it.
+
+        Raises:
+            UnknownName: no finished trajectory has this id.
+            AigymError: the text is empty.
+        """
+        note = Note(text=text, by=by)
+        with self.writer(reader.run_of(self.folder, trajectory_id)) as writer:
+            writer.note(trajectory_id, note)
+        return note
 
     # Reading
 

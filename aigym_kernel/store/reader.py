@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aigym_kernel.errors import StoreError, UnknownName
-from aigym_kernel.store import messages, schema
-from aigym_kernel.store.snapshot import check_reading, open_snapshot
+from aigym_kernel.store import messages, notes, schema
+from aigym_kernel.store.snapshot import Snapshot, check_reading, open_snapshot
 from aigym_kernel.trajectories import Mark, Review, Score, Trajectory
 
 if TYPE_CHECKING:
@@ -51,28 +51,59 @@ def sql(folder: Path, query: str, parameters: Sequence[Any] | None = None) -> pa
 
 def load(folder: Path, trajectory_id: str) -> Trajectory:
     """One whole trajectory; see `Store.load`."""
-    if not isinstance(trajectory_id, str):
-        raise StoreError(
-            f"trajectory id {trajectory_id!r:.80} is not text; pass the id, such as trajectory.id"
-        )
-    cleaned = schema.clean(trajectory_id)
     with open_snapshot(folder, "") as snapshot:
-        rows = snapshot.arrow("SELECT * FROM trajectories WHERE trajectory_id = ? LIMIT 1", [cleaned])
-        if not rows.num_rows:
-            recent = "SELECT trajectory_id FROM trajectories ORDER BY started_at DESC LIMIT 1000"
-            raise UnknownName("trajectory", cleaned, [r["trajectory_id"] for r in snapshot.rows(recent)])
+        rows, cleaned = _row_of(snapshot, trajectory_id, "*")
         row = rows.to_pylist()[0]
         # The run is compared afterwards: DuckDB would compare it for every step there is.
         # Marks as they were recorded, in their order: the view of both may turn them round.
         parts = [
             snapshot.arrow(f"SELECT * FROM {table} WHERE trajectory_id = ?", [cleaned])
-            for table in ("steps", "messages", "recorded.marks", "reviews")
+            for table in ("steps", "messages", "recorded.marks", "reviews", "notes")
         ]
-    steps, said, marks, reviews = (part.filter(pc.equal(part["run_id"], row["run_id"])) for part in parts)
+    steps, said, marks, reviews, noted = (
+        part.filter(pc.equal(part["run_id"], row["run_id"])) for part in parts
+    )
     latest = {review["name"]: review for review in reviews.sort_by("time").to_pylist()}
-    marked = tuple(_mark(mark, latest.get(mark["name"])) for mark in marks.to_pylist())
     spoken = {message["i"]: messages.message(message) for message in said.sort_by("i").to_pylist()}
-    return replace(_trajectory(rows, row, steps, marked), messages=tuple(spoken.values()))
+    people = noted.sort_by("time").to_pylist()
+    return replace(
+        _trajectory(
+            rows, row, steps, tuple(_mark(mark, latest.get(mark["name"])) for mark in marks.to_pylist())
+        ),
+        messages=tuple(spoken.values()),
+        tags=notes.tags(people),
+        notes=notes.notes(people),
+    )
+
+
+def run_of(folder: Path, trajectory_id: str) -> str:
+    """The run that a trajectory belongs to.
+
+    Raises:
+        UnknownName: no finished trajectory has this id. StoreError: the id is not text.
+    """
+    with open_snapshot(folder, "") as snapshot:
+        return str(_row_of(snapshot, trajectory_id, "run_id")[0]["run_id"][0])
+
+
+def tags(folder: Path, trajectory_id: str) -> tuple[str, ...]:
+    """The tags that a trajectory has."""
+    with open_snapshot(folder, "") as snapshot:
+        return tuple(_row_of(snapshot, trajectory_id, "tags")[0]["tags"][0].as_py())
+
+
+def _row_of(snapshot: Snapshot, trajectory_id: str, columns: str) -> tuple[pa.Table, str]:
+    """A trajectory's row, and its id as it is in the tables."""
+    if not isinstance(trajectory_id, str):
+        raise StoreError(
+            f"trajectory id {trajectory_id!r:.80} is not text; pass the id, such as trajectory.id"
+        )
+    cleaned = schema.clean(trajectory_id)
+    rows = snapshot.arrow(f"SELECT {columns} FROM trajectories WHERE trajectory_id = ? LIMIT 1", [cleaned])
+    if not rows.num_rows:
+        recent = "SELECT trajectory_id FROM trajectories ORDER BY started_at DESC LIMIT 1000"
+        raise UnknownName("trajectory", cleaned, [r["trajectory_id"] for r in snapshot.rows(recent)])
+    return rows, cleaned
 
 
 def page(

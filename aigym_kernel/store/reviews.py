@@ -1,5 +1,5 @@
 """How marks and people's reviews of them are stored, and how they appear in SQL: the views ``marks`` and
-``trajectories``.
+``trajectories``, in which the tags of people are shown too (see ``notes``).
 
 A review never changes what was recorded: it is a row of the table ``reviews``, in a segment of its own. The
 view ``marks`` has the latest review of each mark beside the judge's value: ``value`` is what counts (the
@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from aigym_kernel.store import schema
+from aigym_kernel.store import notes, schema
 from aigym_kernel.trajectories import Mark, Review
 
 CHANGED = ("marks", "trajectories")
@@ -26,7 +26,7 @@ _UNREVIEWED = (
            NULL::TIMESTAMP AS reviewed_at
     FROM recorded.marks
     """,
-    "CREATE VIEW trajectories AS FROM recorded.trajectories",
+    "FROM recorded.trajectories",
 )
 _LATEST = """
     SELECT run_id, trajectory_id, name,
@@ -47,7 +47,6 @@ _REVIEWED = (
     FROM recorded.marks m LEFT JOIN ({_LATEST}) r {_JOINED}
     """,
     f"""
-    CREATE VIEW trajectories AS
     SELECT t.* REPLACE (
              CASE WHEN s.run_id IS NULL THEN t.score ELSE s.total END AS score,
              CASE WHEN s.run_id IS NULL THEN t.passed
@@ -70,9 +69,10 @@ _REVIEWED = (
 )
 
 
-def views(*, reviewed: bool) -> tuple[str, ...]:
-    """The statements that make them, in order. Without any review they are the recorded tables."""
-    return _REVIEWED if reviewed else _UNREVIEWED
+def views(*, reviewed: bool, tagged: bool) -> tuple[str, ...]:
+    """The statements that make them, in order. Where nothing is reviewed or tagged, no join is made."""
+    marks, trajectories = _REVIEWED if reviewed else _UNREVIEWED
+    return marks, f"CREATE VIEW trajectories AS {notes.tagged(trajectories, some=tagged)}"
 
 
 def mark_row(run_id: str, trajectory_id: str, mark: Mark) -> dict[str, Any]:

@@ -90,6 +90,7 @@ TABLES: dict[str, pa.Schema] = {
         required=pa.bool_(),
     ),
     "reviews": _schema("run_id trajectory_id name value note reviewer time", value=pa.float64(), time=_TIME),
+    "notes": _schema("run_id trajectory_id kind text author time", time=_TIME),
     "metrics": _schema("run_id step time name value", step=pa.int64(), time=_TIME, value=pa.float64()),
     "trajectories": _schema(
         "trajectory_id run_id env_id env_kwargs agent seed group length return outcome score passed "

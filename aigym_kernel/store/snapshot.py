@@ -164,8 +164,11 @@ class Snapshot:
                 self._connection.execute(f"CREATE VIEW {place} AS {' UNION ALL '.join(parts)}")
             else:
                 self._connection.execute(f"CREATE TABLE {place} ({schema.columns_sql(columns)})")
-        some = self._connection.execute("SELECT EXISTS (FROM reviews)").fetchone()
-        for view in reviews.views(reviewed=some == (True,)):
+        some = self._connection.execute(
+            "SELECT EXISTS (FROM reviews), EXISTS (FROM notes WHERE kind <> 'note')"
+        ).fetchone()
+        assert some is not None
+        for view in reviews.views(reviewed=some[0], tagged=some[1]):
             self._connection.execute(view)
         self._connection.execute(f"CREATE TABLE runs ({schema.columns_sql(schema.RUNS)})")
         if "runs" in self._question.lower() and (rows := run_rows(self._folder)):

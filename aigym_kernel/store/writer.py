@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,11 +32,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aigym_kernel.errors import StoreError
-from aigym_kernel.store import messages, reviews, schema
+from aigym_kernel.store import notes, reviews, schema
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
+from aigym_kernel.store.rows import recorded_rows
 from aigym_kernel.store.schema import Block, Column
-from aigym_kernel.trajectories import Review, Step, Trajectory
+from aigym_kernel.trajectories import Note, Review, Step, Trajectory
 
 # Each flush costs a file and two fsyncs per table. At 25,000 steps/s a limit of 2,000 rows makes 28 files
 # and 56 fsyncs a second; this one leaves it to the 2 s, and makes one file and three fsyncs.
@@ -129,10 +130,10 @@ class Writer:
             observations = schema.encode(trajectory.observations)
             actions = schema.encode(trajectory.actions)
             # All of it is converted before any of it waits: a bad value must not spoil a later flush.
-            row = self._trajectory_row(trajectory, observations, actions, early)
+            rows = recorded_rows(self.run_id, trajectory, observations, actions, early.plain)
             infos = [schema.json_text(i) for i in trajectory.infos[early.steps :]]
             block = Block(
-                trajectory_id=row["trajectory_id"],
+                trajectory_id=schema.clean(trajectory.id),
                 start=early.steps,
                 observations=observations.rows(early.steps, length),
                 actions=actions.rows(early.steps, length),
@@ -141,23 +142,10 @@ class Writer:
                 truncated=bool(trajectory.truncated),
                 infos=infos if trajectory.infos else None,
             )
-            score = trajectory.score
-            marks = [reviews.mark_row(self.run_id, trajectory.id, m) for m in (score.marks if score else ())]
-            reviewed = [
-                reviews.review_row(self.run_id, trajectory.id, m.name, m.value, m.review)
-                for m in (score.marks if score else ())
-                if m.review is not None
-            ]
-            said = messages.rows(self.run_id, trajectory)
             if len(block):
                 self._append(block)
-            for message in said:
-                self._add_row("messages", message)
-            for mark in marks:
-                self._add_row("marks", mark)
-            for review in reviewed:
-                self._add_row("reviews", review)
-            self._add_row("trajectories", row)
+            for table, row in rows:
+                self._add_row(table, row)
             self._early.pop(trajectory.id, None)
             self._flush_if_due()
 
@@ -166,6 +154,21 @@ class Writer:
         with self._lock:
             self._check_open()
             self._add_row("reviews", reviews.review_row(self.run_id, trajectory_id, name, value, review))
+            self._flush_if_due()
+
+    def tag(self, trajectory_id: str, tags: Iterable[str], remove: Iterable[str] = ()) -> None:
+        """Gives a trajectory that was recorded before these tags, and takes others away."""
+        with self._lock:
+            self._check_open()
+            for row in notes.tag_rows(self.run_id, trajectory_id, tags, remove):
+                self._add_row("notes", row)
+            self._flush_if_due()
+
+    def note(self, trajectory_id: str, note: Note) -> None:
+        """Writes a note on a trajectory that was recorded before."""
+        with self._lock:
+            self._check_open()
+            self._add_row("notes", notes.note_row(self.run_id, trajectory_id, note))
             self._flush_if_due()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
@@ -248,10 +251,11 @@ class Writer:
             "metrics": "metric value",
             "marks": "mark",
             "reviews": "review",
+            "notes": "tag or note",
         }
         for table, one in names.items():
             counts[one] = len(self._rows[table])
-        plural = {"trajectory": "trajectories"}
+        plural = {"trajectory": "trajectories", "tag or note": "tags and notes"}
         return ", ".join(
             f"{n:,} {one if n == 1 else plural.get(one, one + 's')}" for one, n in counts.items() if n
         )
@@ -340,52 +344,6 @@ class Writer:
                 temporary.unlink()
         except OSError as error:
             raise cannot_write(folder, error) from error
-
-    def _trajectory_row(
-        self, trajectory: Trajectory, observations: Column, actions: Column, early: _Early
-    ) -> dict[str, Any]:
-        length, score, seed = len(trajectory), trajectory.score, trajectory.seed
-        if seed is not None and not -(2**63) <= int(seed) < 2**63:
-            raise StoreError(f"seed {seed} of trajectory {trajectory.id!r} does not fit 64 bits")
-        last = observations.rows(length, length + 1)
-        clean, json_text = schema.clean, schema.json_text
-        return {
-            "trajectory_id": clean(trajectory.id),
-            "run_id": self.run_id,
-            "env_id": clean(trajectory.env_id),
-            "env_kwargs": json_text(trajectory.env_kwargs),
-            "agent": clean(trajectory.agent),
-            "seed": None if seed is None else int(seed),
-            "group": None if trajectory.group is None else clean(trajectory.group),
-            "length": length,
-            "return": trajectory.total_reward,
-            "outcome": clean(trajectory.outcome),
-            "score": None if score is None or score.total is None else float(score.total),
-            "passed": None if score is None else bool(score.passed),
-            "terminated": bool(trajectory.terminated),
-            "truncated": bool(trajectory.truncated),
-            "error": None if trajectory.error is None else clean(trajectory.error),
-            "started_at": schema.microseconds(trajectory.started_at),
-            "wall_s": float(trajectory.wall_s),
-            "final_observation": None if last.numbers is None else last.numbers[0],
-            "final_observation_text": None if last.texts is None else last.texts[0],
-            "info": json_text(trajectory.final_info),
-            "observation_dtype": observations.dtype,
-            "observation_shape": _shape(observations, early.plain["observation"]),
-            "action_dtype": actions.dtype,
-            "action_shape": _shape(actions, early.plain["action"]),
-            "task_id": None if score is None else clean(score.task_id),
-            "judge_s": None if score is None else float(score.wall_s),
-            "pass_mark": None if score is None else float(score.pass_mark),
-            "parent": None if trajectory.parent is None else clean(trajectory.parent),
-            "reward_mean": trajectory.total_reward / length if length else None,
-            "reward_min": float(np.min(trajectory.rewards)) if length else None,
-            "reward_max": float(np.max(trajectory.rewards)) if length else None,
-        }
-
-
-def _shape(column: Column, plain: list[int]) -> list[int]:
-    return plain if column.dtype == "json" else list(column.shape)
 
 
 def _rewards(values: Any, length: int) -> NDArray[np.float64]:

@@ -1,0 +1,95 @@
+"""What a finished trajectory leaves in every table but ``steps``: `recorded_rows`.
+
+The row of ``trajectories`` comes last: it says that all the others are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from aigym_kernel.errors import StoreError
+from aigym_kernel.store import messages, notes, reviews, schema
+from aigym_kernel.store.schema import Column
+from aigym_kernel.trajectories import Trajectory
+
+Plain = Mapping[str, list[int]]
+"""Of ``observation`` and ``action``, the steps whose text was written as it is; see `schema.decode`."""
+
+
+def recorded_rows(
+    run_id: str, trajectory: Trajectory, observations: Column, actions: Column, plain: Plain
+) -> list[tuple[str, dict[str, Any]]]:
+    """Tables and rows, in the order in which they are to be written.
+
+    Raises:
+        StoreError: its seed does not fit 64 bits, or a message cannot be recorded.
+        AigymError: a tag or note is no text.
+    """
+    row = _trajectory_row(run_id, trajectory, observations, actions, plain)
+    said = [("messages", message) for message in messages.rows(run_id, trajectory)]
+    return [*said, *_judged(run_id, trajectory), *_noted(run_id, trajectory), ("trajectories", row)]
+
+
+def _judged(run_id: str, trajectory: Trajectory) -> Iterator[tuple[str, dict[str, Any]]]:
+    for mark in trajectory.score.marks if trajectory.score else ():
+        yield "marks", reviews.mark_row(run_id, trajectory.id, mark)
+        if mark.review is not None:
+            row = reviews.review_row(run_id, trajectory.id, mark.name, mark.value, mark.review)
+            yield "reviews", row
+
+
+def _noted(run_id: str, trajectory: Trajectory) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in notes.tag_rows(run_id, trajectory.id, trajectory.tags):
+        yield "notes", row
+    for note in trajectory.notes:
+        yield "notes", notes.note_row(run_id, trajectory.id, note)
+
+
+def _trajectory_row(
+    run_id: str, trajectory: Trajectory, observations: Column, actions: Column, plain: Plain
+) -> dict[str, Any]:
+    length, score, seed = len(trajectory), trajectory.score, trajectory.seed
+    if seed is not None and not -(2**63) <= int(seed) < 2**63:
+        raise StoreError(f"seed {seed} of trajectory {trajectory.id!r} does not fit 64 bits")
+    last = observations.rows(length, length + 1)
+    clean, json_text = schema.clean, schema.json_text
+    return {
+        "trajectory_id": clean(trajectory.id),
+        "run_id": run_id,
+        "env_id": clean(trajectory.env_id),
+        "env_kwargs": json_text(trajectory.env_kwargs),
+        "agent": clean(trajectory.agent),
+        "seed": None if seed is None else int(seed),
+        "group": None if trajectory.group is None else clean(trajectory.group),
+        "length": length,
+        "return": trajectory.total_reward,
+        "outcome": clean(trajectory.outcome),
+        "score": None if score is None or score.total is None else float(score.total),
+        "passed": None if score is None else bool(score.passed),
+        "terminated": bool(trajectory.terminated),
+        "truncated": bool(trajectory.truncated),
+        "error": None if trajectory.error is None else clean(trajectory.error),
+        "started_at": schema.microseconds(trajectory.started_at),
+        "wall_s": float(trajectory.wall_s),
+        "final_observation": None if last.numbers is None else last.numbers[0],
+        "final_observation_text": None if last.texts is None else last.texts[0],
+        "info": json_text(trajectory.final_info),
+        "observation_dtype": observations.dtype,
+        "observation_shape": _shape(observations, plain["observation"]),
+        "action_dtype": actions.dtype,
+        "action_shape": _shape(actions, plain["action"]),
+        "task_id": None if score is None else clean(score.task_id),
+        "judge_s": None if score is None else float(score.wall_s),
+        "pass_mark": None if score is None else float(score.pass_mark),
+        "parent": None if trajectory.parent is None else clean(trajectory.parent),
+        "reward_mean": trajectory.total_reward / length if length else None,
+        "reward_min": float(np.min(trajectory.rewards)) if length else None,
+        "reward_max": float(np.max(trajectory.rewards)) if length else None,
+    }
+
+
+def _shape(column: Column, plain: list[int]) -> list[int]:
+    return plain if column.dtype == "json" else list(column.shape)
