@@ -2,13 +2,14 @@
 # make test      install with the test extra, then lint, types, JavaScript checks and the whole suite
 # make install   the environment of make test, alone
 # make lab       JupyterLab on notebooks/
+# make dashboard runs, leaderboard, explorer and live board as an application on http://localhost:8866
 # make lock      write requirements.lock from what is installed
 
 PYTHON ?= python3
 BIN := .venv/bin
 INPUTS := pyproject.toml requirements.lock
 
-.PHONY: demo test install lab lock clean
+.PHONY: demo test install lab dashboard lock clean
 
 demo: .venv/core
 	@$(BIN)/aigym run notebooks/quickstart.ipynb
@@ -24,6 +25,10 @@ install: .venv/test node_modules/.package-lock.json
 
 lab: .venv/core
 	PLOTLY_RENDERER=plotly_mimetype $(BIN)/jupyter lab --notebook-dir=notebooks
+
+PORT ?= 8866
+dashboard: .venv/core
+	@$(BIN)/aigym dashboard --port $(PORT)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -11,6 +11,7 @@
     run = aigym.train("CartPole-v1", algo="ppo")        in the background; shown as a live board
     aigym.sql("select * from trajectories")             a pandas DataFrame
     aigym.explore()                                     every recorded step, in a widget
+    aigym.runs(), aigym.leaderboard()                   what was done, and who is best at what
     %load_ext aigym_kernel                              %%solution TASK and %aigym SQL
 
 Importing this costs a few milliseconds: a name is loaded when it is first used.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from aigym_kernel.judge import judge, judging, validate
     from aigym_kernel.judge.batch import judge_many, pass_at_k
     from aigym_kernel.notebooks import run_notebook
+    from aigym_kernel.overview import leaderboard, newest_training, runs
     from aigym_kernel.runs import Run, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
@@ -71,9 +73,11 @@ _HOME = {
     "judge_many": "judge.batch",
     "judging": "judge",
     "launch": "widgets",
+    "leaderboard": "overview",
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
+    "newest_training": "overview",
     "open_sandbox": "sandboxes",
     "open_snapshot": "sandboxes",
     "pass_at_k": "judge.batch",
@@ -84,6 +88,7 @@ _HOME = {
     "review": "widgets",
     "rollout": "runs",
     "run_notebook": "notebooks",
+    "runs": "overview",
     "scripted": "agents",
     "sql": "store",
     "tasks": "tasks:tasks_table",
@@ -116,9 +121,11 @@ __all__ = [
     "judge_many",
     "judging",
     "launch",
+    "leaderboard",
     "load_run",
     "load_task",
     "make",
+    "newest_training",
     "open_sandbox",
     "open_snapshot",
     "pass_at_k",
@@ -129,6 +136,7 @@ __all__ = [
     "review",
     "rollout",
     "run_notebook",
+    "runs",
     "scripted",
     "sql",
     "tasks",

@@ -21,7 +21,7 @@ LAYERS = [
     {"train"},
     {"doctor", "recording", "report"},
     {"runs", "worker"},
-    {"notebooks"},
+    {"dashboard", "notebooks", "overview"},
     {"cli", "widgets"},
     {"magics"},
     {"__init__"},

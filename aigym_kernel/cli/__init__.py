@@ -2,6 +2,7 @@
 
     aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
     aigym train ENV | runs | sql QUERY | index rebuild | run NOTEBOOK -p name value
+    aigym dashboard [--port 8866]
     aigym sandbox build | sandbox list | sandbox prune
 
 Every command takes ``--json``: one JSON document on standard output, everything else on standard error.
@@ -15,7 +16,7 @@ from typing import Any
 
 import click
 
-from aigym_kernel.cli.activities import run, train
+from aigym_kernel.cli.activities import dashboard, run, train
 from aigym_kernel.cli.boxes import execute
 from aigym_kernel.cli.output import answer, as_json
 from aigym_kernel.cli.sandboxes import sandbox
@@ -52,5 +53,5 @@ def doctor(json_: bool) -> None:
     sys.exit(0 if found.healthy else 1)
 
 
-for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, run):
+for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, run, dashboard):
     main.add_command(_command)

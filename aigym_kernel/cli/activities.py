@@ -1,4 +1,4 @@
-"""``aigym train`` and ``aigym run``: what takes a while and is recorded."""
+"""``aigym train`` and ``aigym run``: what takes a while and is recorded; ``aigym dashboard`` shows it."""
 
 from __future__ import annotations
 
@@ -121,3 +121,13 @@ def _found(found: dict[str, Any]) -> str:
                 f"{training['steps']:,} steps ({training['train_s']:.0f} s)"
             )
     return "\n".join(lines)
+
+
+@click.command()
+@click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65_535))
+def dashboard(port: int) -> None:
+    """Serve runs, leaderboard, explorer and live board as an application on this machine, until Ctrl-C."""
+    from aigym_kernel.dashboard import serve
+
+    click.echo(f"http://localhost:{port}   (Ctrl-C ends it)", err=True)
+    serve(port=port)
