@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from aigym_kernel import formats
     from aigym_kernel.agents import policy_agent, random_agent, replay, scripted
+    from aigym_kernel.comparison import compare
+    from aigym_kernel.differences import diff
     from aigym_kernel.doctor import doctor
     from aigym_kernel.envs import make
     from aigym_kernel.errors import AigymError
@@ -64,6 +66,8 @@ _HOME = {
     "Trajectory": "trajectories",
     "Update": "trajectories",
     "board": "widgets",
+    "compare": "comparison",
+    "diff": "differences",
     "doctor": "doctor",
     "evaluate": "train",
     "execute": "sandboxes",
@@ -112,6 +116,8 @@ __all__ = [
     "Update",
     "__version__",
     "board",
+    "compare",
+    "diff",
     "doctor",
     "evaluate",
     "execute",

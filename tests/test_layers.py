@@ -12,11 +12,11 @@ import aigym_kernel
 PACKAGE = Path(aigym_kernel.__file__).parent
 
 LAYERS = [
-    {"errors", "rendering"},
-    {"documents", "executors", "settings", "trajectories"},
+    {"alignment", "errors", "intervals", "rendering"},
+    {"contrasts", "documents", "executors", "settings", "trajectories"},
     {"rollouts", "store", "tasks"},
-    {"formats", "sandboxes"},
-    {"judge", "tools"},
+    {"differences", "formats", "grouping", "sandboxes"},
+    {"comparison", "judge", "tools"},
     {"agents", "envs"},
     {"train"},
     {"doctor", "recording", "report"},
