@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * What both widgets draw with: numbers as text, chart and board geometry, keys, and DOM nodes.
+ * What the widgets draw with: numbers as text, chart and board geometry, and DOM nodes.
  *
  * Everything above the line "DOM" is pure and tested with node. Nothing here sets innerHTML: text that
- * was recorded reaches the page as text nodes only. `widgets/__init__.py` puts this file in front of a
- * widget's own file, since anywidget ships one module; so its exports are plain functions, no default.
+ * was recorded reaches the page as text nodes only. `widgets/source.py` puts this file in front of a
+ * widget's own files, since anywidget ships one module; so its exports are plain functions, no default.
  */
 
 /** @typedef {[number, number]} Point */
@@ -143,37 +143,6 @@ export function boardAt(boards, t) {
     for (let i = 0; i + 1 < change.length; i += 2) cells[change[i]] = change[i + 1];
   }
   return cells;
-}
-
-/** "1–20 of 345". @param {number} offset @param {number} shown @param {number} total */
-export function pageRange(offset, shown, total) {
-  if (!total || !shown) return "none";
-  return `${formatNumber(offset + 1)}–${formatNumber(offset + shown)} of ${formatNumber(total)}`;
-}
-
-/** @type {Readonly<Record<string, string>>} */
-const KEYS = {
-  j: "next", ArrowDown: "next", k: "previous", ArrowUp: "previous",
-  ArrowLeft: "back", ArrowRight: "forward", Home: "first", End: "last", " ": "play",
-  PageDown: "nextPage", PageUp: "previousPage", "/": "search", "?": "help", Escape: "leave",
-};
-
-/** @type {Readonly<Record<string, readonly string[]>>} keys that a focused control needs for itself */
-const OWN_KEYS = {
-  slider: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"],
-  button: [" "],
-};
-
-/**
- * What a key does in the explorer; "" for nothing. In a text field or a select only Escape counts.
- * @param {string} key @param {boolean} modified Ctrl, Alt or Meta held
- * @param {"" | "text" | "select" | "slider" | "button"} target the kind of control that has the focus
- */
-export function keyAction(key, modified, target) {
-  if (modified) return "";
-  if (target === "text" || target === "select") return key === "Escape" ? "toList" : "";
-  if (OWN_KEYS[target]?.includes(key)) return "";
-  return Object.hasOwn(KEYS, key) ? KEYS[key] : "";
 }
 
 /** Which colour an outcome gets. @param {string} outcome @returns {"good" | "bad" | "dull"} */

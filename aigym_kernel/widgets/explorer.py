@@ -1,12 +1,14 @@
-"""Look at everything that was recorded: a list of trajectories, and any of them step by step.
+"""Look at everything that was recorded: charts that filter each other, a list, and any trajectory.
 
     explore()                                      the newest first
-    explore(where={"env_id": "aigym/Snake-v0"})    only some; a value may be a list
-    explorer.selected, explorer.step               what is being looked at; may be set
+    explore(where={"env_id": "aigym/Snake-v0"})    only some, whatever is filtered in the widget
+    explore(filters={"return": (10, None)})        filtered, as if brushed
+    explorer.sql, explorer.selection, explorer.to_df()      what is filtered or chosen, for Python
+    explore(permalink=explorer.permalink)          as it was
 
 All state is in traits, so that Python can read and set it, and a saved notebook plays the chosen
-trajectory without a kernel. The browser sends names, ids and ranges, never a query. Exported pages
-show `Explorer.to_html`. Nothing is written here.
+trajectory without a kernel. The browser sends names, ids and ranges, never a query (module ``answers``).
+Exported pages show `Explorer.to_html`.
 """
 
 from __future__ import annotations
@@ -14,68 +16,82 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
+import numpy as np
 import traitlets
+from numpy.typing import NDArray
 
 from aigym_kernel import rendering
-from aigym_kernel.errors import AigymError
+from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
-from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets import crossfilter, source, stills
+from aigym_kernel.widgets.answers import answer
+from aigym_kernel.widgets.columns import COLUMNS, EMPTY, SEARCHED, Names, read, selection
+from aigym_kernel.widgets.filters import checked, packed, query, unpacked
 from aigym_kernel.widgets.replies import stay_where_sent
-from aigym_kernel.widgets.shown import finite, shown
+from aigym_kernel.widgets.rows import plain
+from aigym_kernel.widgets.shown import shown
 
-PAGE_SIZE = 20
-MAX_CHOICES = 200
-FILTERS = ("env_id", "agent", "outcome", "run_id")
-_QUERY = ("where", "search", "order_by", "descending")
+if TYPE_CHECKING:
+    import pandas
+
+FIRST_ROWS = 60
+CHARTED = ("return", "length", "score", "started_at", "outcome", "env_id", "agent", "run_id")
+VIEWS = ("trajectory",)
+_KEPT_IN_LINKS = (
+    *("where", "filters", "search", "order_by", "descending", "columns", "selected", "chosen", "step", "view"),
+)
 
 
 class Explorer(anywidget.AnyWidget):
-    """The trajectories of a store, filtered, sorted, paged and played.
+    """The trajectories of a store: filtered by charts, listed, and one of them played.
 
-    Set by Python or the browser: ``where`` (column to a value or a list of values), ``search``,
-    ``order_by``, ``descending``, ``offset``, ``selected`` (a trajectory's id), ``step``. Computed here:
-    ``page`` (rows), ``total``, ``choices`` (column to value and count), ``trajectory`` (see `shown`),
-    ``error`` (what went wrong with the last of them). ``asked`` and ``answered`` count the browser's
-    requests, so that it can tell a kernel that is gone.
+    Set by Python or the browser: ``where`` and ``filters`` (see `filters.checked`; both must let a trajectory
+    through, charts speak of what ``where`` lets through), ``search``, ``order_by``, ``descending``,
+    ``columns`` (the charted ones; none: those that say something), ``selected`` (a trajectory's id),
+    ``chosen`` (ids marked in the list), ``step``, ``view``.
+
+    Computed here: ``offered`` (columns that can be charted), ``charts`` (see `crossfilter.charts`),
+    ``total`` (how many pass), ``among`` (of how many), ``rows`` (the list's first), ``stamp`` (changes with
+    the list), ``trajectory`` (see `shown`), ``error`` (what went wrong with the last of them).
     """
 
-    _esm = source.module("drawing", "player", "explorer")
+    _esm = source.module(*source.EXPLORER)
     _css = source.style()
 
-    where = traitlets.Dict().tag(sync=True)
+    where: Any = traitlets.Dict().tag(sync=True)
+    filters: Any = traitlets.Dict().tag(sync=True)
     search = traitlets.Unicode().tag(sync=True)
     order_by = traitlets.Unicode("started_at").tag(sync=True)
     descending = traitlets.Bool(True).tag(sync=True)
-    offset = traitlets.Int(0, min=0).tag(sync=True)
+    columns: Any = traitlets.List(traitlets.Unicode()).tag(sync=True)
     selected = traitlets.Unicode().tag(sync=True)
+    chosen: Any = traitlets.List(traitlets.Unicode()).tag(sync=True)
     step = traitlets.Int(0, min=0).tag(sync=True)
-    page: Any = traitlets.List().tag(sync=True)
-    page_size = traitlets.Int(PAGE_SIZE, read_only=True).tag(sync=True)
+    view = traitlets.Enum(VIEWS, "trajectory").tag(sync=True)
+    offered: Any = traitlets.List().tag(sync=True)
+    charts: Any = traitlets.List().tag(sync=True)
     total = traitlets.Int(0).tag(sync=True)
-    choices = traitlets.Dict().tag(sync=True)
+    among = traitlets.Int(0).tag(sync=True)
+    rows: Any = traitlets.List().tag(sync=True)
+    stamp = traitlets.Int(0).tag(sync=True)
     trajectory = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
-    asked = traitlets.Int(0).tag(sync=True)
-    answered = traitlets.Int(0).tag(sync=True)
 
-    def __init__(
-        self,
-        store: Store | None = None,
-        *,
-        where: Mapping[str, Any] | None = None,
-        selected: str | None = None,
-    ) -> None:
-        self._store = store or Store()
+    def __init__(self, store: Store | None = None, **state: Any) -> None:
+        self.store = store or Store()
+        self.table = EMPTY
+        self.places: NDArray[np.int64] = np.array([], dtype=np.int64)  # of the listed, in their order
+        self._bins: dict[str, crossfilter.Bins] = {}
+        self._masks: dict[str, tuple[Any, NDArray[np.bool_]]] = {}
+        self._order: tuple[Any, NDArray[np.int64]] = (None, self.places)
         self._reading = threading.RLock()  # JupyterLab may answer in a subshell's thread while a cell runs
         self._problems = {"list": "", "trajectory": ""}
-        super().__init__(where=dict(where or {}), selected=selected or "")
-        self.observe(self._on_query, list(_QUERY))
-        self.observe(self._on_offset, "offset")
-        self.observe(self._on_asked, "asked")
+        super().__init__(**state)
+        self.observe(self._on_where, "where")
+        self.observe(self._on_narrowed, ["filters", "search", "order_by", "descending", "columns"])
         self.observe(self._on_selected, "selected")
         self.on_msg(self._on_message)
         if self.selected:
@@ -87,18 +103,64 @@ class Explorer(anywidget.AnyWidget):
         super()._send(msg, buffers)
         stay_where_sent(self.comm)
 
+    @traitlets.validate("where", "filters")
+    def _check_filters(self, proposal: Any) -> Any:
+        return checked(proposal["value"], COLUMNS)
+
+    @traitlets.validate("order_by")
+    def _check_order(self, proposal: Any) -> Any:
+        return _known(proposal["value"])
+
+    @traitlets.validate("columns")
+    def _check_columns(self, proposal: Any) -> Any:
+        return [_known(name) for name in proposal["value"]]
+
+    # For Python
+
+    @property
+    def sql(self) -> str:
+        """A SELECT for `aigym.sql` that gives the trajectories that pass, in the order of the list."""
+        found = query([self.where, self.filters], COLUMNS, search=self.search)
+        direction = "DESC" if self.descending else "ASC"
+        return f"{found} ORDER BY {COLUMNS[self.order_by].sql} {direction} NULLS LAST, trajectory_id"
+
+    @property
+    def selection(self) -> list[str]:
+        """The ids chosen in the list; where there are none, of all that pass, in the list's order."""
+        return list(self.chosen) or self.table.ids[self.places].tolist()
+
+    def to_df(self) -> pandas.DataFrame:
+        """The rows of ``trajectories`` of `selection`, in its order."""
+        if not self.chosen:
+            return self.store.sql(self.sql)
+        ids = list(self.chosen)
+        frame = self.store.sql("SELECT * FROM trajectories WHERE trajectory_id IN (SELECT unnest(?))", [ids])
+        return frame.set_index("trajectory_id", drop=False).reindex(
+            [i for i in ids if i in set(frame["trajectory_id"])]
+        ).reset_index(drop=True)
+
+    @property
+    def permalink(self) -> str:
+        """A short text with which ``explore(permalink=...)`` shows the same of the same store."""
+        state = {name: getattr(self, name) for name in _KEPT_IN_LINKS}
+        defaults = self.trait_defaults(*_KEPT_IN_LINKS)
+        return packed({name: value for name, value in state.items() if value != defaults[name]})
+
     def refresh(self) -> None:
-        """Read the store again: the page, its total, and what the filters offer."""
+        """Read the store again: charts, list, and what is selected where nothing was."""
         with self._problems_shown("list"):
-            self.choices = {column: self._offered(column) for column in FILTERS}
-            self._turn()
-            if not self.selected and self.page:
-                self.selected = self.page[0]["trajectory_id"]
+            self.table = read(self.store, query([self.where], COLUMNS, select=selection()))
+            self._masks, self._order, self._bins = {}, (None, self.places), {}
+            self.among = len(self.table)
+            self.offered = [[c.name, c.label, c.kind] for c in COLUMNS.values() if self._says_something(c.name, 1)]
+            self._narrow()
+            if not self.selected and self.rows:
+                self.selected = self.rows[0]["trajectory_id"]
 
     def to_html(self) -> str:
         """The same as static HTML, under 300 kB: no script, no network."""
         error = f"<p>{rendering.escape(self.error)}</p>" if self.error else ""
-        return error + stills.explorer(self.page, self.total, self.trajectory)
+        return error + stills.explorer(self.rows[: stills.LISTED], self.total, self.trajectory)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)
@@ -108,25 +170,56 @@ class Explorer(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"Explorer({self.total:,} trajectories, selected {self.selected or 'none'}, step {self.step})"
 
-    def _turn(self) -> None:
-        found = self._store.page(
-            where=self.where,
-            search=self.search,
-            order_by=self.order_by,
-            descending=self.descending,
-            limit=PAGE_SIZE,
-            offset=self.offset,
-        )
-        self.page = [_row(row) for row in found.rows]
-        self.total = found.total
+    # Computed
 
-    def _offered(self, column: str) -> list[list[Any]]:
-        return [[str(value), int(count)] for value, count in self._store.values(column)[:MAX_CHOICES]]
+    def _says_something(self, name: str, least: int) -> bool:
+        """Whether a column has at least so many different values (two stand for many)."""
+        column = self.table.columns[name]
+        if isinstance(column, Names):
+            return len(column.names) >= least
+        known = column.values[~column.missing]
+        return len(known) > 0 and (least < 2 or bool((known != known[0]).any()))
+
+    def _narrow(self) -> None:
+        masks = self._masks_now()
+        shown_columns = self.columns or [n for n in CHARTED if self._says_something(n, 1)]
+        for name in shown_columns:
+            column = self.table.columns[name]
+            if name not in self._bins and not isinstance(column, Names):
+                self._bins[name] = crossfilter.bins(column, time=COLUMNS[name].kind == "time")
+        through = np.ones(len(self.table), dtype=bool)
+        for mask in masks.values():
+            through &= mask
+        by = (self.order_by, self.descending)
+        if self._order[0] != by:
+            self._order = (by, crossfilter.order(self.table, self.order_by, descending=self.descending))
+        self.places = self._order[1][through[self._order[1]]]
+        with self.hold_sync():
+            self.charts = crossfilter.charts(self.table, self._bins, shown_columns, masks)
+            self.total = len(self.places)
+            self.rows = plain(self.table, self.places[:FIRST_ROWS])
+            self.stamp += 1
+
+    def _masks_now(self) -> dict[str, NDArray[np.bool_]]:
+        """What each filter lets through; one that has not changed is not worked out again."""
+        wanted: dict[str, Any] = dict(self.filters)
+        if self.search:
+            wanted[""] = self.search
+        held = self._masks
+        self._masks = {}
+        for name, how in wanted.items():
+            if name in held and held[name][0] == how:
+                self._masks[name] = held[name]
+            elif name:
+                self._masks[name] = (how, crossfilter.passes(self.table.columns[name], how))
+            else:
+                self._masks[name] = (how, crossfilter.holding(self.table, how, SEARCHED))
+        return {name: mask for name, (_, mask) in self._masks.items()}
 
     def _load(self) -> None:
         with self._problems_shown("trajectory"):
             try:
-                self.trajectory = shown(self._store.load(self.selected)) if self.selected else {}
+                self.trajectory = shown(self.store.load(self.selected)) if self.selected else {}
             except Exception:
                 self.trajectory = {}
                 raise
@@ -144,54 +237,68 @@ class Explorer(anywidget.AnyWidget):
                 self._problems[what] = f"{type(problem).__name__}: {problem}"
             self.error = "\n".join(filter(None, self._problems.values()))
 
-    def _on_query(self, _change: object) -> None:
-        with self._problems_shown("list"):
-            self.offset = 0
-            self._turn()
+    def _on_where(self, _change: object) -> None:
+        self.refresh()
 
-    def _on_offset(self, _change: object) -> None:
+    def _on_narrowed(self, _change: object) -> None:
         with self._problems_shown("list"):
-            self._turn()
+            self._narrow()
 
     def _on_selected(self, _change: object) -> None:
         self.step = 0
         self._load()
 
-    def _on_asked(self, change: Any) -> None:
-        self.answered = change["new"]
-
     def _on_message(self, _widget: object, content: Any, _buffers: object) -> None:
-        if isinstance(content, dict) and content.get("refresh"):
-            self.refresh()
+        if isinstance(content, dict) and "ask" in content:
+            with self._reading:
+                self.send(answer(self, content))
 
 
 def explore(
-    store: Store | None = None, *, where: Mapping[str, Any] | None = None, selected: str | None = None
+    store: Store | None = None,
+    *,
+    where: Mapping[str, Any] | None = None,
+    filters: Mapping[str, Any] | None = None,
+    selected: str | None = None,
+    view: str | None = None,
+    permalink: str | None = None,
 ) -> Explorer:
     """Open the explorer.
 
     Args:
         store: what to look at; default: the store of `settings.data_dir`.
-        where: column of ``trajectories`` to the value, or list of values, that it must have.
+        where: which trajectories there are at all: a column of ``trajectories`` to a value, a list of values,
+            or a tuple (low, high) with None for an open end.
+        filters: the same, as if brushed in the charts.
         selected: the id of the trajectory to open; default: the newest.
+        view: what to open beside the list; one of `VIEWS`.
+        permalink: the `Explorer.permalink` of an earlier one; the other arguments win over it.
+
+    Raises:
+        UnknownName: a column that there is not.
+        AigymError: a filter or a permalink that is none.
     """
-    return Explorer(store, where=where, selected=selected)
+    given = {"where": where, "filters": filters, "selected": selected, "view": view}
+    state = _of_permalink(permalink) if permalink is not None else {}
+    return Explorer(store, **{**state, **{name: value for name, value in given.items() if value is not None}})
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "trajectory_id": row["trajectory_id"],
-        "run_id": row["run_id"],
-        "env_id": row["env_id"],
-        "agent": row["agent"],
-        "outcome": row["outcome"],
-        "length": int(row["length"]),
-        "return": finite(row["return"]),
-        "score": finite(row["score"]),
-        "started_at": _epoch(row["started_at"]),
-    }
+def _of_permalink(permalink: str) -> dict[str, Any]:
+    state = unpacked(permalink)
+    try:
+        traits = Explorer.class_traits()
+        for name, value in state.items():
+            if name not in _KEPT_IN_LINKS:
+                raise UnknownName("part of a permalink", name, _KEPT_IN_LINKS)
+            traits[name].validate(None, value)
+    except traitlets.TraitError as problem:
+        raise AigymError(f"permalink={permalink!r:.60} holds {name}={value!r:.60}: {problem}") from None
+    return state
 
 
-def _epoch(moment: datetime | None) -> float | None:
-    """Seconds since 1970 of a TIMESTAMP; the store keeps them in UTC."""
-    return None if moment is None else moment.replace(tzinfo=UTC).timestamp()
+def _known(name: str) -> str:
+    if name not in COLUMNS:
+        raise UnknownName("column of the explorer", name, COLUMNS)
+    return name
+
+

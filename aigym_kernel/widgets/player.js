@@ -322,3 +322,39 @@ export function player({ onStep, signal }) {
 
   return { node, show, seek, step, toggle, position: () => t, repaint: paint, end: () => seek(shown?.shown ?? 0) };
 }
+
+/** The trajectory that is open. @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane} */
+export function trajectoryPane({ model, signal }) {
+  let saveTimer = 0;
+  const stage = player({
+    signal,
+    onStep(t, settled) {
+      model.set("step", t);
+      if (saveTimer && !settled) return;
+      window.clearTimeout(saveTimer);
+      saveTimer = window.setTimeout(() => { saveTimer = 0; model.save_changes(); }, settled ? 100 : 500);
+    },
+  });
+  const show = () => {
+    const shown = /** @type {Shown} */ (model.get("trajectory"));
+    const nothing = model.get("total") ? "Choose a trajectory in the list." : "No trajectory matches.";
+    stage.show(shown.id ? shown : null, model.get("step"), nothing);
+  };
+  const follow = () => { if (model.get("step") !== stage.position()) stage.seek(model.get("step")); };
+  /** @type {[string, () => void][]} */
+  const listeners = [["trajectory", show], ["step", follow]];
+  for (const [name, act] of listeners) {
+    model.on(`change:${name}`, act);
+    signal.addEventListener("abort", () => model.off(`change:${name}`, act));
+  }
+  show();
+  return {
+    node: stage.node,
+    keys: {
+      ArrowLeft: () => stage.step(-1), ArrowRight: () => stage.step(1), Home: () => stage.seek(0), End: stage.end,
+      " ": stage.toggle,
+    },
+    help: [["← →", "step"], ["Home End", "first, last step"], ["Space", "play, pause"]],
+    repaint: stage.repaint,
+  };
+}

@@ -1,7 +1,7 @@
 """The JavaScript and CSS that a widget ships, read from the files beside this one.
 
     module("drawing", "board")     the text of one ES module
-    style()                        the text of style.css
+    style()                        the text of all *.css, style.css first
 
 anywidget hands the browser one module as text, in which relative imports cannot resolve. So files that
 import each other are joined here, imports first, with those import lines left out; nothing is compiled.
@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", "player", "explorer")
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z]+\.js";\n', re.MULTILINE)
 
 
@@ -23,4 +24,6 @@ def module(*names: str) -> str:
 
 def style() -> str:
     """The CSS of all widgets; every selector starts from the class ``aigym``."""
-    return (FOLDER / "style.css").read_text(encoding="utf-8")
+    first = FOLDER / "style.css"
+    others = sorted(path for path in FOLDER.glob("*.css") if path != first)
+    return "\n".join(path.read_text(encoding="utf-8") for path in (first, *others))

@@ -19,6 +19,7 @@ from aigym_kernel.rendering import BAD, DULL, GOOD, Markup, badge, escape, line_
 from aigym_kernel.trajectories import Score
 from aigym_kernel.widgets.shown import board_at
 
+LISTED = 20
 FILM = 8
 TURNS = 20
 TURN_TEXT = 4_000
@@ -154,7 +155,9 @@ def thin(points: Sequence[tuple[float, float]], limit: int) -> list[tuple[float,
     return [*kept, points[-1]]
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | str | None) -> str:
+    if isinstance(value, str):  # what JSON has no number for, in words
+        return value
     return "–" if value is None else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 

@@ -1,0 +1,93 @@
+// @ts-check
+/**
+ * Questions to the kernel: `ask("rows", {from: 0, to: 60})` resolves to what `answers.py` answers.
+ *
+ * Without a kernel nothing answers: after three seconds a note says so, and what the notebook holds stays
+ * playable. An answer that comes later takes the note away again.
+ */
+
+/** @typedef {(what: string, args?: Record<string, any>) => Promise<any>} Ask */
+/** @typedef {{send: (content: any) => void, on: (name: any, callback: (...args: any[]) => void) => void,
+ *   off: (name: any, callback: (...args: any[]) => void) => void}} Line what carries messages: a widget's model */
+
+const PATIENCE_MS = 3000;
+const SILENCE =
+  "No answer from the kernel: it is busy or not running. Filters and other trajectories need it; " +
+  "what is shown here can still be played. Run this cell again to go on.";
+
+/**
+ * @param {Line} line
+ * @param {{tell: (problem: string) => void, busy: (on: boolean) => void, signal: AbortSignal}} hooks
+ *   `tell` shows a problem, or that there is none any more; `busy` whether an answer is waited for
+ * @returns {Ask} its promise may be ignored: a problem has been told already. An answer with binary parts
+ *   carries them as `buffers`.
+ */
+export function requests(line, { tell, busy, signal }) {
+  // Two views of one widget get each other's answers; so each has a name of its own.
+  const name = Math.random().toString(36).slice(2);
+  /** @type {Map<string, {resolve: (value: any) => void, reject: (problem: Error) => void}>} */
+  const waiting = new Map();
+  let count = 0;
+  let timer = 0;
+  const settle = () => {
+    window.clearTimeout(timer);
+    if (waiting.size) timer = window.setTimeout(silent, PATIENCE_MS);
+    else busy(false);
+  };
+  const silent = () => {
+    busy(false);
+    tell(SILENCE);
+    for (const { reject } of waiting.values()) reject(new Error(SILENCE));
+    waiting.clear();
+  };
+  const hear = (/** @type {any} */ message, /** @type {DataView[]} */ buffers) => {
+    const mine = typeof message?.answer === "string" && message.answer.startsWith(`${name}-`);
+    if (!mine) return;
+    const asked = waiting.get(message.answer);
+    waiting.delete(message.answer);
+    tell(message.error ?? "");
+    settle();
+    if (message.error !== undefined) asked?.reject(new Error(message.error));
+    else {
+      if (buffers?.length && message.value) message.value.buffers = buffers;
+      asked?.resolve(message.value);
+    }
+  };
+  line.on("msg:custom", hear);
+  signal.addEventListener("abort", () => {
+    window.clearTimeout(timer);
+    line.off("msg:custom", hear);
+  });
+  return (what, args = {}) => {
+    const ask = `${name}-${++count}`;
+    const answer = new Promise((resolve, reject) => waiting.set(ask, { resolve, reject }));
+    answer.catch(() => {});
+    busy(true);
+    settle();
+    line.send({ ...args, ask, what });
+    return answer;
+  };
+}
+
+/**
+ * One request at a time: while one is on its way only the latest of the next ones is kept.
+ * @template T @param {(value: T) => Promise<any>} send @returns {(value: T) => void}
+ */
+export function latest(send) {
+  let going = false;
+  /** @type {{value: T} | null} */
+  let next = null;
+  const go = (/** @type {T} */ value) => {
+    going = true;
+    send(value).catch(() => {}).finally(() => {
+      going = false;
+      const then = next;
+      next = null;
+      if (then) go(then.value);
+    });
+  };
+  return (value) => {
+    if (going) next = { value };
+    else go(value);
+  };
+}
