@@ -18,7 +18,7 @@ from aigym_kernel.widgets import source
 ROOT = Path(__file__).resolve().parent.parent
 TSC = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
 WIDGETS = {
-    "explorer": ("drawing", "player", "explorer"),
+    "explorer": source.EXPLORER,
     "board": ("drawing", "board"),
     "launcher": ("drawing", "launcher"),
     "review": ("drawing", "review"),

@@ -23,10 +23,12 @@ from nbclient import NotebookClient
 from aigym_kernel.agents import random_agent
 from aigym_kernel.envs import make
 from aigym_kernel.envs.replay import resimulate
+from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.runs import FINAL, Run, rollout, train
 from aigym_kernel.store import RunRecord, Store
 from aigym_kernel.trajectories import Mark, Score, Trajectory
 from aigym_kernel.widgets import Board, Explorer, board, explore, stills
+from aigym_kernel.widgets.answers import answer
 from aigym_kernel.widgets.shown import MAX_STEPS, MAX_TEXT, MAX_TEXTS, board_at, shown
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -77,30 +79,33 @@ def training(store_dir: Path) -> Iterator[Run]:
 # The explorer
 
 
-def test_it_opens_at_the_newest_and_offers_what_is_there(snakes: list[Trajectory]) -> None:
+def test_it_opens_at_the_newest_with_charts_of_all(snakes: list[Trajectory]) -> None:
     record(text_trajectory())
     explorer = explore()
-    assert (explorer.total, len(explorer.page), explorer.error) == (26, 20, "")
-    assert explorer.selected == explorer.page[0]["trajectory_id"] == explorer.trajectory["id"]
-    assert explorer.page[0]["env_id"] == "aigym/two-sum-v0"
-    assert explorer.choices["env_id"] == [["aigym/Snake-v0", 25], ["aigym/two-sum-v0", 1]]
-    assert {row[0] for row in explorer.choices["outcome"]} == {t.outcome for t in snakes} | {"failed"}
+    assert (explorer.total, explorer.among, len(explorer.rows), explorer.error) == (26, 26, 26, "")
+    assert explorer.selected == explorer.rows[0]["trajectory_id"] == explorer.trajectory["id"]
+    assert explorer.rows[0]["env_id"] == "aigym/two-sum-v0"
+    charts = {chart["column"]: chart for chart in explorer.charts}
+    assert charts["env_id"]["bars"] == [["aigym/Snake-v0", 25, 25], ["aigym/two-sum-v0", 1, 1]]
+    outcomes = {name for name, _, _ in charts["outcome"]["bars"]}
+    assert outcomes == {t.outcome for t in snakes} | {"failed"}
+    assert sum(charts["return"]["all"]) == sum(charts["return"]["kept"]) == 26
 
 
-def test_filters_search_order_and_pages_change_the_page(snakes: list[Trajectory]) -> None:
+def test_filters_search_and_order_change_the_list(snakes: list[Trajectory]) -> None:
     record(text_trajectory())
     explorer = explore(where={"env_id": ["aigym/Snake-v0"]})
-    assert explorer.total == 25
-    explorer.offset = 20
-    assert len(explorer.page) == 5
+    assert explorer.total == explorer.among == 25
     explorer.search = snakes[3].id[:12].upper()
-    assert explorer.offset == 0
-    assert [row["trajectory_id"] for row in explorer.page] == [snakes[3].id]
+    assert [row["trajectory_id"] for row in explorer.rows] == [snakes[3].id]
     explorer.search = ""
     explorer.order_by, explorer.descending = "length", False
-    assert [row["length"] for row in explorer.page] == sorted(t.length for t in snakes)[:20]
-    explorer.where = {"env_id": "aigym/two-sum-v0"}
-    assert [row["score"] for row in explorer.page] == [0.75]
+    assert [row["length"] for row in explorer.rows] == sorted(t.length for t in snakes)
+    longest = max(t.length for t in snakes)
+    explorer.filters = {"length": (longest, None)}
+    assert {row["length"] for row in explorer.rows} == {longest}
+    explorer.where, explorer.filters = {"env_id": "aigym/two-sum-v0"}, {}
+    assert [row["score"] for row in explorer.rows] == [0.75]
 
 
 def test_selecting_loads_the_trajectory_and_goes_to_its_start(snakes: list[Trajectory]) -> None:
@@ -110,14 +115,15 @@ def test_selecting_loads_the_trajectory_and_goes_to_its_start(snakes: list[Traje
     assert (explorer.trajectory["id"], explorer.step) == (snakes[5].id, 0)
 
 
-def test_problems_are_shown_not_raised_and_go_away(snakes: list[Trajectory]) -> None:
+def test_a_filter_that_is_none_is_an_error_at_once(snakes: list[Trajectory]) -> None:
     explorer = explore()
-    explorer.where = {"enviroment": "x"}
-    assert "unknown column of trajectories 'enviroment'" in explorer.error
-    explorer.where = {"length": "many"}
-    assert "many" in explorer.error
-    explorer.where = {}
-    assert (explorer.error, explorer.total) == ("", 25)
+    with pytest.raises(UnknownName, match=r"unknown column of the explorer 'enviroment'"):
+        explorer.where = {"enviroment": "x"}
+    with pytest.raises(AigymError, match="filter length='many' is none"):
+        explorer.filters = {"length": "many"}
+    with pytest.raises(UnknownName, match=r"'lenght'.*Did you mean 'length'"):
+        explore(filters={"lenght": 3})
+    assert (explorer.where, explorer.filters, explorer.error, explorer.total) == ({}, {}, "", 25)
     explorer.selected = "nothing"
     assert "unknown trajectory 'nothing'" in explorer.error
     assert explorer.trajectory == {}
@@ -134,14 +140,25 @@ def test_without_a_store_it_says_so(store_dir: Path) -> None:
     assert (explorer.error, explorer.total) == ("", 1)
 
 
-def test_the_browser_counts_its_requests_and_asks_for_a_fresh_look(snakes: list[Trajectory]) -> None:
+def asked(explorer: Explorer, what: str, **arguments: Any) -> dict[str, Any]:
+    """What the explorer answers to a request of the browser."""
+    return answer(explorer, {"ask": "x-1", "what": what, **arguments})
+
+
+def test_it_answers_requests(snakes: list[Trajectory]) -> None:
     explorer = explore()
-    explorer.set_state({"search": snakes[0].id, "offset": 0, "asked": 7})
-    assert (explorer.total, explorer.answered) == (1, 7)
-    explorer.search = ""
+    assert asked(explorer, "change", search=snakes[0].id) == {"answer": "x-1", "value": None}
+    assert explorer.total == 1
+    asked(explorer, "change", search="", order_by="length", descending=False)
+    rows = asked(explorer, "rows", **{"from": 10, "to": 20})["value"]
+    assert rows["stamp"] == explorer.stamp
+    assert [row["length"] for row in rows["rows"]] == sorted(t.length for t in snakes)[10:20]
     record(text_trajectory())
-    explorer._handle_custom_msg({"refresh": True}, [])
+    asked(explorer, "refresh")
     assert explorer.total == 26
+    assert "at most" in asked(explorer, "rows", **{"from": 0, "to": 100_000})["error"]
+    assert "unknown request 'row'" in asked(explorer, "row")["error"]
+    assert "unknown column" in asked(explorer, "change", order_by="x; DROP")["error"]
 
 
 def test_every_state_is_json(snakes: list[Trajectory]) -> None:
@@ -151,9 +168,8 @@ def test_every_state_is_json(snakes: list[Trajectory]) -> None:
     record(odd)
     for selected in (odd.id, snakes[0].id):
         explorer = explore(selected=selected)
-        names = ("page", "choices", "trajectory", "where")
         assert explorer.trajectory["id"] == selected
-        json.dumps([getattr(explorer, name) for name in names], allow_nan=False)
+        json.dumps(explorer.get_state(["rows", "charts", "offered", "trajectory"]), allow_nan=False)
 
 
 # What is shown of a trajectory

@@ -116,8 +116,8 @@ def selection(columns: Mapping[str, Source] = COLUMNS) -> str:
 def _column(frame: pd.DataFrame, column: Source) -> Numbers | Names:
     cells = frame[column.name]
     if column.kind == "text":
-        codes, names = pd.factorize(cells, sort=True)
-        codes = np.where(codes < 0, len(names), codes).astype(np.int32)
+        found, names = pd.factorize(cells, sort=True)
+        codes = np.where(found < 0, len(names), found).astype(np.int32)
         return Names(names=tuple(map(str, names)), codes=codes)
     if column.kind == "time":
         micros = cells.to_numpy(dtype="datetime64[us]").astype(np.int64)

@@ -43,7 +43,7 @@ class Bins:
 
 
 def bins(numbers: Numbers, *, time: bool = False) -> Bins:
-    """Bins at round numbers, at most `MOST_BINS`; evenly on a logarithmic axis for what spans many decades."""
+    """Bins at round numbers, at most `MOST_BINS`; on a logarithmic axis for what spans many decades."""
     finite = numbers.values[np.isfinite(numbers.values)]
     log = not time and _wants_log(finite)
     edges = _edges(finite, time=time, log=log)
@@ -61,11 +61,14 @@ def _edges(finite: NDArray[np.float64], *, time: bool, log: bool) -> NDArray[np.
         return np.array([0.0, 1.0])
     low, high = float(finite.min()), float(finite.max())
     whole = not time and bool((finite == np.floor(finite)).all()) and high - low < 2**50
+    edges: NDArray[Any]
+    if not math.isfinite(high - low):
+        return np.linspace(low / 4, high / 4, 3) * 4
     if log:
         a, b = math.floor(math.log10(low) * 5), math.floor(math.log10(high) * 5) + 1
         every = -(-(b - a) // MOST_BINS)
         edges = 10.0 ** (np.arange(a, b + every, every) / 5)
-        edges = np.unique(np.floor(edges) + 0.5) if whole else edges
+        edges = np.unique(np.ceil(edges) - 0.5) if whole else edges
     elif low == high:
         half = 0.5 if whole or time else abs(low) * 0.05 or 0.5
         edges = np.array([low - half, low + half])
@@ -75,16 +78,13 @@ def _edges(finite: NDArray[np.float64], *, time: bool, log: bool) -> NDArray[np.
         first = math.floor(low / step)
         edges = (first + np.arange(math.floor(high / step) - first + 2)) * step
         edges = edges - 0.5 if whole else edges
-    if edges[0] > low or edges[-1] <= high:  # rounding, or a span that floats cannot divide
-        edges = np.linspace(low, high, MOST_BINS // 2 + 1)
-        edges[-1] = np.nextafter(high, np.inf)
+    if edges[0] > low or edges[-1] < high:  # rounding, in a span that doubles can hardly divide
+        edges = np.linspace(low, high, 3)
     return _off_values(edges, finite)
 
 
 def _step(span: float, *, time: bool) -> float:
     rough = span / (MOST_BINS - 2)
-    if not math.isfinite(rough):  # the span of the largest doubles overflows
-        return math.inf
     if time:
         return float(next((s for s in _TIME_STEPS if s >= rough), math.ceil(rough / 86400) * 86400))
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
@@ -94,7 +94,7 @@ def _step(span: float, *, time: bool) -> float:
 def _off_values(edges: NDArray[np.float64], finite: NDArray[np.float64]) -> NDArray[np.float64]:
     """The edges, those on a value moved to just below it."""
     hit = np.isin(edges, finite)
-    hit[0] = False
+    hit[[0, -1]] = False
     return np.where(hit, np.nextafter(edges, -np.inf), edges)
 
 
@@ -210,7 +210,9 @@ def _bars(
     names = [*held.names, None]
     chosen = set() if own is None else set(np.unique(held.codes[own]).tolist())
     ranked = sorted((i for i in range(len(names)) if all_[i]), key=lambda i: (-all_[i], i))
-    top = [i for place, i in enumerate(ranked) if place < MOST_BARS or (i in chosen and len(chosen) <= MOST_BARS)]
+    if len(chosen) > MOST_BARS:
+        chosen = set()
+    top = [i for place, i in enumerate(ranked) if place < MOST_BARS or i in chosen]
     rest = set(ranked) - set(top)
     return {
         "column": column.name,

@@ -27,7 +27,7 @@ from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
 from aigym_kernel.widgets import crossfilter, source, stills
-from aigym_kernel.widgets.answers import answer
+from aigym_kernel.widgets.answers import CHANGED, answer
 from aigym_kernel.widgets.columns import COLUMNS, EMPTY, SEARCHED, Names, read, selection
 from aigym_kernel.widgets.filters import checked, packed, query, unpacked
 from aigym_kernel.widgets.replies import stay_where_sent
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 FIRST_ROWS = 60
 CHARTED = ("return", "length", "score", "started_at", "outcome", "env_id", "agent", "run_id")
 VIEWS = ("trajectory",)
-_KEPT_IN_LINKS = (
-    *("where", "filters", "search", "order_by", "descending", "columns", "selected", "chosen", "step", "view"),
-)
+_KEPT_IN_LINKS = ("where", *CHANGED)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -135,9 +133,11 @@ class Explorer(anywidget.AnyWidget):
             return self.store.sql(self.sql)
         ids = list(self.chosen)
         frame = self.store.sql("SELECT * FROM trajectories WHERE trajectory_id IN (SELECT unnest(?))", [ids])
-        return frame.set_index("trajectory_id", drop=False).reindex(
-            [i for i in ids if i in set(frame["trajectory_id"])]
-        ).reset_index(drop=True)
+        return (
+            frame.set_index("trajectory_id", drop=False)
+            .reindex([i for i in ids if i in set(frame["trajectory_id"])])
+            .reset_index(drop=True)
+        )
 
     @property
     def permalink(self) -> str:
@@ -152,7 +152,8 @@ class Explorer(anywidget.AnyWidget):
             self.table = read(self.store, query([self.where], COLUMNS, select=selection()))
             self._masks, self._order, self._bins = {}, (None, self.places), {}
             self.among = len(self.table)
-            self.offered = [[c.name, c.label, c.kind] for c in COLUMNS.values() if self._says_something(c.name, 1)]
+            known = [c for c in COLUMNS.values() if self._has_values(c.name)]
+            self.offered = [[c.name, c.label, c.kind] for c in known]
             self._narrow()
             if not self.selected and self.rows:
                 self.selected = self.rows[0]["trajectory_id"]
@@ -172,17 +173,13 @@ class Explorer(anywidget.AnyWidget):
 
     # Computed
 
-    def _says_something(self, name: str, least: int) -> bool:
-        """Whether a column has at least so many different values (two stand for many)."""
+    def _has_values(self, name: str) -> bool:
         column = self.table.columns[name]
-        if isinstance(column, Names):
-            return len(column.names) >= least
-        known = column.values[~column.missing]
-        return len(known) > 0 and (least < 2 or bool((known != known[0]).any()))
+        return bool(column.names) if isinstance(column, Names) else not column.missing.all()
 
     def _narrow(self) -> None:
         masks = self._masks_now()
-        shown_columns = self.columns or [n for n in CHARTED if self._says_something(n, 1)]
+        shown_columns = self.columns or [n for n in CHARTED if self._has_values(n)]
         for name in shown_columns:
             column = self.table.columns[name]
             if name not in self._bins and not isinstance(column, Names):
@@ -300,5 +297,3 @@ def _known(name: str) -> str:
     if name not in COLUMNS:
         raise UnknownName("column of the explorer", name, COLUMNS)
     return name
-
-

@@ -38,7 +38,9 @@ def checked(filters: object, columns: Mapping[str, Source]) -> dict[str, Filter]
         AigymError: a filter that is none, or does not fit its column.
     """
     if not isinstance(filters, Mapping):
-        raise AigymError(f"filters={filters!r:.80} must map columns to filters, such as {{'return': (0, 10)}}")
+        raise AigymError(
+            f"filters={filters!r:.80} must map columns to filters, such as {{'return': (0, 10)}}"
+        )
     found = {}
     for name, given in filters.items():
         if name not in columns:
@@ -64,10 +66,10 @@ def _checked(column: Source, given: object) -> Filter:
     if kind == "range":
         if len(parts) != 2 or column.kind == "text":
             raise wrong
-        ends = [None if end is None else _number(column, end, wrong) for end in parts]
-        if None not in ends and ends[0] > ends[1]:
+        low, high = (None if end is None else _number(column, end, wrong) for end in parts)
+        if low is not None and high is not None and low > high:
             raise AigymError(f"filter {column.name}={given!r:.120} ends before it begins; swap its two ends")
-        return {"range": ends}
+        return {"range": [low, high]}
     return {"values": [_value(column, value, wrong) for value in parts]}
 
 
@@ -111,12 +113,18 @@ def query(
 
 def _test(column: Source, wanted: Filter) -> str:
     test = _range(column, *wanted["range"]) if "range" in wanted else _values(column, wanted["values"])
-    return test if column.among is None else f"trajectory_id IN (SELECT trajectory_id FROM {column.among} WHERE {test})"
+    return (
+        test
+        if column.among is None
+        else f"trajectory_id IN (SELECT trajectory_id FROM {column.among} WHERE {test})"
+    )
 
 
 def _range(column: Source, low: float | None, high: float | None) -> str:
-    ends = [_moment(end, up) if column.kind == "time" and end is not None else end
-            for end, up in ((low, True), (high, False))]
+    ends = [
+        _moment(end, up) if column.kind == "time" and end is not None else end
+        for end, up in ((low, True), (high, False))
+    ]
     if ends[0] is not None and ends[1] is not None:
         return f"{column.sql} BETWEEN {_literal(ends[0])} AND {_literal(ends[1])}"
     if ends[1] is not None:

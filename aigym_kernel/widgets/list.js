@@ -110,8 +110,9 @@ export function listPane({ model, ask, change, signal }) {
       if (!line) {
         line = h("div", { role: "row", class: "aigym-row", id: `aigym-${mark}-${i}`, style: `top: ${i * ROW_PX}px` });
         drawn.set(i, line);
-        body.append(line);
         fill(line, i, row, now);
+        const after = /** @type {HTMLElement[]} */ ([...body.children]).find((one) => Number(one.getAttribute("aria-rowindex")) > i + 2);
+        body.insertBefore(line, after ?? null);
       } else if (line.dataset.stamp !== String(model.get("stamp")) || line.dataset.id !== (row?.trajectory_id ?? "")) {
         fill(line, i, row, now);
       }

@@ -1,6 +1,6 @@
 """The rows of the explorer's list, as plain values that fit into a message to the browser.
 
-    rows(explorer, {"from": 0, "to": 60})      what list.js shows of the trajectories at these places
+rows(explorer, {"from": 0, "to": 60})      what list.js shows of the trajectories at these places
 """
 
 from __future__ import annotations

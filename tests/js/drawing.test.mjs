@@ -68,29 +68,6 @@ test("a board at t is the first one with t changes applied", () => {
   assert.deepEqual(boards.first, [0, 1, 0, 3]);
 });
 
-test("page ranges", () => {
-  assert.equal(d.pageRange(0, 20, 1345), "1–20 of 1,345");
-  assert.equal(d.pageRange(40, 3, 43), "41–43 of 43");
-  assert.equal(d.pageRange(0, 0, 0), "none");
-});
-
-test("keys: moves, plays, and leaves alone what a control needs", () => {
-  assert.equal(d.keyAction("j", false, ""), "next");
-  assert.equal(d.keyAction("ArrowUp", false, ""), "previous");
-  assert.equal(d.keyAction("ArrowRight", false, ""), "forward");
-  assert.equal(d.keyAction(" ", false, ""), "play");
-  assert.equal(d.keyAction("?", false, "button"), "help");
-  for (const key of ["b", "x", "a", "d", "Enter"]) assert.equal(d.keyAction(key, false, ""), "");
-  assert.equal(d.keyAction("j", true, ""), "");
-  assert.equal(d.keyAction("j", false, "text"), "");
-  assert.equal(d.keyAction("Escape", false, "text"), "toList");
-  assert.equal(d.keyAction("ArrowDown", false, "select"), "");
-  assert.equal(d.keyAction("ArrowLeft", false, "slider"), "");
-  assert.equal(d.keyAction(" ", false, "slider"), "play");
-  assert.equal(d.keyAction(" ", false, "button"), "");
-  assert.equal(d.keyAction("constructor", false, ""), "");
-});
-
 test("outcomes have a tone", () => {
   assert.deepEqual(["passed", "full", "failed", "error", "wall", "<b>"].map(d.tone),
     ["good", "good", "bad", "bad", "dull", "dull"]);
