@@ -80,7 +80,7 @@ def _edges(finite: NDArray[np.float64], *, time: bool, log: bool) -> NDArray[np.
         edges = edges - 0.5 if whole else edges
     if edges[0] > low or edges[-1] < high:  # rounding, in a span that doubles can hardly divide
         edges = np.linspace(low, high, 3)
-    return _off_values(edges, finite)
+    return _off_values(np.asarray(edges, dtype=np.float64), finite)
 
 
 def _step(span: float, *, time: bool) -> float:
