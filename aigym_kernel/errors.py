@@ -11,6 +11,7 @@
       RunError          a run that does not exist, or that failed
       TrainingError     a space, configuration or environment that an algorithm cannot use
       NotebookError     a notebook or its parameters
+      ExchangeError     a file of trajectories that cannot be read or written
 
     StoreWarning        something recorded is unreadable and was skipped; the rest is fine
 
@@ -92,6 +93,10 @@ class TrainingError(AigymError, ValueError):
 
 class NotebookError(AigymError, ValueError):
     """A notebook that cannot be read, or parameters that it does not have."""
+
+
+class ExchangeError(AigymError, ValueError):
+    """A file of trajectories that cannot be read or written in the format asked for."""
 
 
 class StoreWarning(UserWarning):
