@@ -14,7 +14,8 @@ PACKAGE = Path(aigym_kernel.__file__).parent
 LAYERS = [
     {"alignment", "errors", "intervals", "rendering"},
     {"contrasts", "documents", "executors", "settings", "trajectories"},
-    {"rollouts", "store", "tasks"},
+    {"exchange", "rollouts", "tasks"},
+    {"store"},
     {"differences", "formats", "grouping", "sandboxes"},
     {"comparison", "judge", "tools"},
     {"agents", "envs"},

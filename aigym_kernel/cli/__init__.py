@@ -2,7 +2,7 @@
 
     aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
     aigym train ENV | runs | sql QUERY | index rebuild | run NOTEBOOK -p name value
-    aigym dashboard [--port 8866]
+for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, store, run, dashboard):
     aigym sandbox build | sandbox list | sandbox prune
 
 Every command takes ``--json``: one JSON document on standard output, everything else on standard error.
@@ -20,7 +20,7 @@ from aigym_kernel.cli.activities import dashboard, run, train
 from aigym_kernel.cli.boxes import execute
 from aigym_kernel.cli.output import answer, as_json
 from aigym_kernel.cli.sandboxes import sandbox
-from aigym_kernel.cli.store import index, runs, sql_
+from aigym_kernel.cli.store import index, runs, sql_, store
 from aigym_kernel.cli.tasks import judge, tasks
 from aigym_kernel.errors import AigymError
 
@@ -53,5 +53,5 @@ def doctor(json_: bool) -> None:
     sys.exit(0 if found.healthy else 1)
 
 
-for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, run, dashboard):
+for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, store, run, dashboard):
     main.add_command(_command)

@@ -82,9 +82,10 @@ def parse(text: str, path: Path, line: int | None = None) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as e:
-        at = f"line {e.lineno}, column {e.colno}" if line is None else f"line {line}, column {e.colno}"
-        if not text[e.pos :].strip() or (e.msg.startswith("Unterminated") and not text.endswith("\n")):
-            raise ExchangeError(f"{path}: {at}: the JSON ends in the middle; the file was cut short") from None
+        at = f"line {line or e.lineno}, column {e.colno}"
+        ends = text.rstrip()
+        if not ends.endswith(("}", "]")) and (e.msg.startswith("Unterminated") or len(ends) - e.pos < 32):
+            raise ExchangeError(f"{path}: {at}: the JSON ends in the middle; was it cut short?") from None
         raise ExchangeError(f"{path}: {at}: is not JSON: {e.msg}") from None
     except RecursionError:
         raise ExchangeError(f"{place}its lists or objects are nested too deep") from None

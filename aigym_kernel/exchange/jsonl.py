@@ -4,7 +4,7 @@
     read(path)                     yields them one by one
 
     {"aigym_trajectory": 1, "id": "...", "env_id": "CartPole-v1", "agent": "ppo", "terminated": true, ...,
-     "observations": {"$array": "float32", "shape": [11, 4], "values": [...]}, "actions": ..., "rewards": [...]}
+     "observations": {"$array": "float32", "shape": [11, 4], "values": [...]}, "actions": ..., "rewards": ...}
 
 A line has the fields of `Trajectory` that differ from their defaults. A line larger than `files.LARGEST` is
 neither written nor read; `parquet` has no such limit.

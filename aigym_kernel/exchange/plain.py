@@ -258,7 +258,7 @@ def _unpack_array(value: dict[str, Any]) -> Any:
 
 
 def _number_type(name: Any) -> np.dtype[Any]:
-    dtype = np.dtype(name)
+    dtype: np.dtype[Any] = np.dtype(name)
     if not isinstance(name, str) or dtype.hasobject or dtype.kind == "V":
         raise ValueError(f"dtype {name!r} holds no plain values")
     return dtype
@@ -321,7 +321,8 @@ def _fit(value: Any, hint: Any, place: str) -> Any:
     wanted = Mapping if origin is Mapping else hint
     if hint is Any or origin is np.ndarray or (origin is Sequence and isinstance(value, list)):
         return value
-    if not isinstance(wanted, type) or not isinstance(value, wanted) or (hint is int and isinstance(value, bool)):
+    truth = hint is int and isinstance(value, bool)
+    if truth or not isinstance(wanted, type) or not isinstance(value, wanted):
         told = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
         raise ValueError(f"{place}: {_shown(value)} is not {told.get(hint, 'what belongs here')}")
     return value

@@ -238,6 +238,53 @@ class Store:
         """
         return reader.values(self.folder, column)
 
+    # Files of trajectories
+
+    def export(
+        self, path: Path | str, format: str | None = None, *, where: Mapping[str, Any] | None = None
+    ) -> int:
+        """Writes trajectories into a new file (for some formats a folder) and returns how many.
+
+        Args:
+            format: a name of `exchange.FORMATS`; by default what the name of the file ends in.
+            where: as of `page`; by default all of them.
+
+        Raises:
+            ExchangeError: nothing fits ``where``, the format cannot hold a trajectory, the name is taken,
+                or the disk is full. No file is left then.
+            UnknownName: a format, or a column that trajectories do not have.
+        """
+        from aigym_kernel.store import transfer
+
+        return transfer.export(self, Path(path).expanduser(), format, where)
+
+    def import_(
+        self,
+        path: Path | str,
+        format: str | None = None,
+        *,
+        run_id: str | None = None,
+        name: str | None = None,
+    ) -> str:
+        """Records the trajectories of a file as a new run of kind ``import`` and returns its id.
+
+        A trajectory keeps the id that it has in the file unless the store has one of this id already.
+        The run's provenance holds the file's name, format and SHA-256.
+
+        Args:
+            path: a file, a folder, or the id of a Minari dataset.
+            format: a name of `exchange.FORMATS`; by default what name and content agree on.
+            name: of the run; by default the file's.
+
+        Raises:
+            ExchangeError: the file is not what it should be; says where. No run is left then.
+            StoreError: there is a run of this id, or the store cannot be written.
+            UnknownName: a format that there is not.
+        """
+        from aigym_kernel.store import transfer
+
+        return transfer.import_(self, path, format, run_id, name)
+
     def index(self, *, rebuild: bool = False) -> Path:
         """Publishes the next generation of the index and returns its file.
 

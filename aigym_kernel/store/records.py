@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from aigym_kernel.errors import StoreError
 
-RunKind = Literal["train", "rollout", "notebook"]
+RunKind = Literal["train", "rollout", "notebook", "import"]
 RunState = Literal["queued", "running", "done", "failed", "stopped", "killed"]
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")
