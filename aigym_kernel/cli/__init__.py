@@ -2,7 +2,8 @@
 
     aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
     aigym train ENV | runs | sql QUERY | index rebuild | run NOTEBOOK -p name value
-for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, store, run, dashboard):
+    aigym dashboard [--port 8866]
+    aigym store export PATH | store import PATH
     aigym sandbox build | sandbox list | sandbox prune
 
 Every command takes ``--json``: one JSON document on standard output, everything else on standard error.
