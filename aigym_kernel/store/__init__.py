@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import settings
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
-from aigym_kernel.store import index, reader, snapshot
+from aigym_kernel.store import index, reader, runs, snapshot, statements
 from aigym_kernel.store.reader import Page
 from aigym_kernel.store.records import (
     RunKind,
@@ -44,6 +44,7 @@ from aigym_kernel.trajectories import Note, Score, Trajectory
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
 __all__ = ["Page", "RunKind", "RunRecord", "RunState", "RunStatus", "Store", "Writer", "settle", "sql"]
 
@@ -127,7 +128,7 @@ class Store:
     def run_ids(self) -> list[str]:
         """The ids of all runs, sorted."""
         snapshot.check_version(self.folder)
-        return snapshot.run_ids(self.folder)
+        return runs.run_ids(self.folder)
 
     def writer(self, run_id: str) -> Writer:
         """What records into the run; use it in a ``with`` statement."""
@@ -180,14 +181,30 @@ class Store:
 
     # Reading
 
-    def sql(self, query: str, parameters: Sequence[Any] | None = None) -> pandas.DataFrame:
+    def sql(
+        self, query: str, parameters: Sequence[Any] | None = None, *, timeout_s: float = 60.0
+    ) -> pandas.DataFrame:
         """The answer to one reading SQL statement (DuckDB's dialect); ``?`` stand for ``parameters``.
+
+        Ctrl-C and `cancel` end it. It may use a quarter of the machine's memory, and its answer as much.
 
         Raises:
             QueryError: it is not text, does not run, is more than one statement, or would write or read
-                other files.
+                other files; it took more than ``timeout_s`` seconds, was cancelled, or its answer is too
+                large.
         """
-        return reader.sql(self.folder, query, parameters)
+        return reader.sql(self.folder, query, parameters, timeout_s=timeout_s)
+
+    def arrow(
+        self, query: str, parameters: Sequence[Any] | None = None, *, timeout_s: float = 60.0
+    ) -> pyarrow.Table:
+        """The same as `sql`, as Arrow columns: nothing is converted."""
+        return reader.arrow(self.folder, query, parameters, timeout_s=timeout_s)
+
+    def cancel(self) -> int:
+        """Ends every statement that `sql` and `arrow` run on this folder in this process, from whichever
+        thread; they raise QueryError there. Returns how many there were."""
+        return statements.cancel(self.folder)
 
     def load(self, trajectory_id: str) -> Trajectory:
         """One whole trajectory as it was recorded, with the same dtypes and shapes.

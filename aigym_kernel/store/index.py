@@ -1,14 +1,16 @@
-"""The segments on the disk, and the index made of them: whole DuckDB files, each one a generation.
+"""The index: whole DuckDB files, each one a generation.
 
-    segments(folder)                every published segment
     generation(folder)              the generation that index/CURRENT names, if any
     build(folder)                   publishes the next one
+    split(found, held)              which segments a reader adds to a generation, and what it leaves out of it
 
-A generation is built under a temporary name and then renamed; it is never opened for writing again, so any
-number of readers may hold it. Its table ``segments`` says what it holds; a reader adds the rest. Whoever
-builds holds a lock on ``index/.lock``; readers and writers never take it. A builder that is killed leaves
-a temporary file, which the next one removes, and with it what killed writers left in their runs. The whole
-folder may be deleted: it is built again from the segments, which are the truth.
+A generation holds the rows of all tables but those of `schema.BULK`, whose rows stay in the segments: of them
+it holds where each trajectory's rows lie (``places``). Each row tells its segment, and the table ``segments``
+which those are; a reader adds the rest. A generation is built under a temporary name and then renamed; it is
+never opened for writing again, so any number of readers may hold it. Whoever builds holds a lock on
+``index/.lock``; readers and writers never take it. A builder that is killed leaves a temporary file, which
+the next one removes, and with it what killed writers and compactions left in the runs. The whole folder may
+be deleted: it is built again from the segments, which are the truth.
 """
 
 from __future__ import annotations
@@ -18,172 +20,60 @@ import os
 import re
 import secrets
 import shutil
-import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aigym_kernel.errors import StoreError, StoreWarning
-from aigym_kernel.store import leftovers, schema
+from aigym_kernel.store import leftovers, schema, segments
 from aigym_kernel.store.records import cannot_write, replace_file, sync_folder
+from aigym_kernel.store.segments import Key, Segment, quote
 
 KEEP = 2
 _GENERATION = re.compile(r"traj-(\d{6,})\.duckdb")
-_SEGMENT = re.compile(r"\d{6,}\.parquet")
 
-# A file by its run, table, name, size and time of change (ns). The last two tell a run from another one
-# that was recorded under the same id after the first had been deleted.
-Key = tuple[str, str, str, int, int]
-_KEY_SQL = 'run_id VARCHAR, "table" VARCHAR, name VARCHAR, size BIGINT, changed BIGINT'
+_HELD = pa.schema(
+    [
+        ("id", pa.int32()),
+        *((name, pa.string()) for name in ("run_id", "table", "name")),
+        *((name, pa.int64()) for name in ("size", "changed")),
+        ("lacks", pa.list_(pa.string())),
+    ]
+)
+_OWN = {
+    "segments": 'id INTEGER, run_id VARCHAR, "table" VARCHAR, name VARCHAR, size BIGINT, changed BIGINT, '
+    "lacks VARCHAR[]",
+    "places": "trajectory_id VARCHAR, first BIGINT, stop BIGINT, segment INTEGER",
+}
+
+# As many bytes of rows wait for one INSERT.
+_AT_ONCE = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """One published file: rows of one table of one run."""
+class Held:
+    """A segment that a generation holds: under which number, and what `segments.lacks` said of it."""
 
-    run_id: str
-    table: str
-    path: str
-    key: Key
+    id: int
+    lacks: tuple[str, ...]
 
 
-# Segments
+def kept() -> Iterator[str]:
+    """The tables whose rows a generation holds."""
+    return (table for table in schema.TABLES if table not in schema.BULK)
 
 
-def segments(folder: Path) -> dict[Key, Segment]:
-    """Every published segment, by run and number.
-
-    The tables are listed in the reverse of the order in which a writer publishes, so that for every
-    trajectory's row that is listed its steps and marks are listed too.
-    """
-    found: dict[Key, Segment] = {}
-    for run_id in _entries(f"{folder}/runs"):
-        for table in reversed(schema.TABLES):
-            found.update(_segments(f"{folder}/runs/{run_id}/{table}", run_id, table))
-    return found
-
-
-def split(found: dict[Key, Segment], held: Iterable[Key]) -> tuple[list[Segment], list[str]]:
-    """What is to be read beside a generation that holds ``held``: segments, and runs to leave out of it.
-
-    A run of which anything was deleted or replaced is left out whole: its rows do not tell their segments.
-    """
-    held = frozenset(held)
-    stale = {key[0] for key in held - found.keys()}
-    loose = [segment for key, segment in found.items() if key not in held or segment.run_id in stale]
-    return loose, sorted(stale)
-
-
-# What folders held, by their paths, with the time of change that this belongs to.
-_listings: dict[str, tuple[int, tuple[str, ...]]] = {}
-_segment_listings: dict[str, tuple[tuple[str, ...], dict[Key, Segment]]] = {}
-
-
-def _segments(path: str, run_id: str, table: str) -> dict[Key, Segment]:
-    names = _entries(path)
-    known = _segment_listings.get(path)
-    if known is not None and known[0] is names:
-        return known[1]
-    made = {}
-    for name in filter(_SEGMENT.fullmatch, names):
-        try:
-            stat = Path(path, name).stat()
-        except FileNotFoundError:
-            continue
-        key = (run_id, table, name, stat.st_size, stat.st_mtime_ns)
-        made[key] = Segment(run_id, table, f"{path}/{name}", key)
-    _segment_listings[path] = (names, made)
-    return made
-
-
-def _entries(path: str) -> tuple[str, ...]:
-    """The sorted names in a folder, hidden ones left out; none if there is no folder."""
-    place = Path(path)
-    try:
-        changed = place.stat().st_mtime_ns
-        known = _listings.get(path)
-        if known is not None and known[0] == changed:
-            return known[1]
-        found = (p.name for p in place.iterdir() if not p.name.startswith("."))
-        names = tuple(sorted(found, key=lambda name: (len(name), name)))
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
-    # A folder changed within the clock's tick may change again without its time showing it.
-    if time.time_ns() - changed > 2_000_000_000:
-        _listings[path] = (changed, names)
-    return names
-
-
-# What was found wrong with a file, by its path: its state then, whether all of it was read, the finding.
-_checked: dict[str, tuple[tuple[int, int, int], bool, str | None]] = {}
-
-# Files that lack a column of `schema.ADDED`.
-_older: set[str] = set()
-
-
-def fault(segment: Segment, *, whole: bool = False) -> str | None:
-    """What is wrong with a segment's file, or None. ``whole`` reads all of it, not only its footer."""
-    try:
-        stat = Path(segment.path).stat()
-        state = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-        known = _checked.get(segment.path)
-        if known is not None and known[0] == state and (known[1] >= whole or known[2] is not None):
-            return known[2]
-        found = _read_fault(segment, whole)
-    except FileNotFoundError:
-        return "it is gone"
-    except OSError as error:
-        return str(error)
-    _checked[segment.path] = (state, whole, found)
-    return found
-
-
-def _read_fault(segment: Segment, whole: bool) -> str | None:
-    try:
-        with pq.ParquetFile(segment.path, page_checksum_verification=True) as file:
-            there = file.schema_arrow
-            _older.discard(segment.path)
-            for field in schema.TABLES[segment.table]:
-                if field.name not in there.names and field.name in schema.ADDED.get(segment.table, ()):
-                    _older.add(segment.path)
-                elif field.name not in there.names or not _same(there.field(field.name).type, field.type):
-                    return f"it has no column {field.name} of type {field.type}"
-            if whole:
-                file.read()
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        return " ".join(str(error).split())[:200]
-    return None
-
-
-def _same(there: pa.DataType, wanted: pa.DataType) -> bool:
-    if pa.types.is_list(wanted):
-        return bool(pa.types.is_list(there) and there.value_type == wanted.value_type)
-    return bool(there == wanted)
-
-
-def sound(found: Iterable[Segment], *, whole: bool = False) -> list[Segment]:
-    """The segments that can be read. Each other one is named in a StoreWarning."""
-    good = []
-    for segment in found:
-        problem = fault(segment, whole=whole)
-        if problem is None:
-            good.append(segment)
-        else:
-            warnings.warn(
-                f"{segment.path} is unreadable and was skipped: {problem}. Restore it from a copy, or "
-                "delete it to be rid of this warning.",
-                StoreWarning,
-                stacklevel=2,
-            )
-    return good
+def split(found: Mapping[Key, Segment], held: Mapping[Key, Held]) -> tuple[list[Segment], list[int]]:
+    """What is to be read beside a generation that holds ``held``, and which of its segments (by number) do
+    not count any more: they were deleted, replaced, or merged into wider ones."""
+    loose = [segment for key, segment in found.items() if key not in held]
+    return loose, [kept.id for key, kept in held.items() if key not in found]
 
 
 # Generations
@@ -202,11 +92,11 @@ class Outdated(Exception):
     """A generation of an earlier version: to be built again, from the segments."""
 
 
-_held: dict[tuple[str, int, int], frozenset[Key]] = {}
+_held: dict[tuple[str, int, int], Mapping[Key, Held]] = {}
 
 
-def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
-    """Attaches a generation READ_ONLY as ``generation``; returns the keys of the segments it holds.
+def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> Mapping[Key, Held]:
+    """Attaches a generation READ_ONLY as ``generation``; returns the segments it holds.
 
     Raises:
         Outdated: an earlier version made it, with fewer columns.
@@ -215,25 +105,36 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> frozenset[Key]:
     stat = path.stat()
     connection.execute(f"ATTACH {quote(str(path))} AS generation (READ_ONLY)")
     key = (str(path), stat.st_ino, stat.st_mtime_ns)
-    keys = _held.get(key)
-    if keys is None:
+    held = _held.get(key)
+    if held is None:
         try:
-            keys = _read_keys(connection, "generation.segments")
             _check_columns(connection)
+            held = _read_held(connection, "generation.")
         except (duckdb.Error, Outdated):
             connection.execute("DETACH generation")
             raise
         _held.clear()
-        _held[key] = keys
-    return keys
+        _held[key] = held
+    return held
 
 
 def _check_columns(connection: duckdb.DuckDBPyConnection) -> None:
     try:
-        for table, columns in schema.TABLES.items():
-            connection.execute(f"SELECT {schema.names_sql(columns)} FROM generation.{table} LIMIT 0")
+        for table in kept():
+            names = schema.names_sql(schema.TABLES[table])
+            connection.execute(f"SELECT {names}, segment FROM generation.{table} LIMIT 0")
+        for table in _OWN:
+            connection.execute(f"FROM generation.{table} LIMIT 0")
     except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise Outdated(str(error)) from None
+
+
+def _read_held(connection: duckdb.DuckDBPyConnection, place: str) -> Mapping[Key, Held]:
+    rows = connection.execute(f"FROM {place}segments").fetchall()
+    return {
+        (run, table, name, size, changed): Held(i, tuple(lacks))
+        for i, run, table, name, size, changed, lacks in rows
+    }
 
 
 def build(folder: Path, *, rebuild: bool = False, wait: bool = True) -> Path | None:
@@ -308,12 +209,12 @@ def _build(folder: Path, rebuild: bool) -> Path:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for run_id in _entries(f"{folder}/runs"):
+    for run_id in segments.entries(f"{folder}/runs"):
         place = folder / "runs" / run_id
-        names = [
-            (t, n) for t in schema.TABLES for n in _entries(f"{place}/{t}") if n.endswith(leftovers.SUFFIX)
-        ]
-        leftovers.remove(place, [place / table / name for table, name in names])
+        for table in schema.TABLES:
+            names = segments.entries(f"{place}/{table}")
+            unfinished = [place / table / n for n in names if n.endswith(leftovers.SUFFIX)]
+            leftovers.remove(place, unfinished)
 
 
 def _newest(index: Path) -> int:
@@ -336,62 +237,68 @@ def _fill(folder: Path, path: Path, *, fresh: bool) -> bool:
     """Brings a generation's file up to date; returns whether that changed it."""
     with duckdb.connect(str(path)) as connection:
         if fresh:
-            connection.execute(f"CREATE TABLE segments ({_KEY_SQL})")
-            for table, columns in schema.TABLES.items():
-                connection.execute(f"CREATE TABLE {table} ({schema.columns_sql(columns)})")
-        loose, stale = split(segments(folder), _read_keys(connection, "segments"))
-        for table in (*schema.TABLES, "segments") if stale else ():
-            connection.execute(f"DELETE FROM {table} WHERE run_id IN (SELECT unnest(?))", [stale])
-        new = sound(loose)
-        changed = bool(stale)
-        for table in schema.TABLES:
-            if chosen := [s for s in new if s.table == table]:
-                _insert(connection, table, chosen)
-                changed = True
+            for table, columns in _OWN.items():
+                connection.execute(f"CREATE TABLE {table} ({columns})")
+            for table in kept():
+                columns = schema.columns_sql(schema.TABLES[table])
+                connection.execute(f"CREATE TABLE {table} ({columns}, segment INTEGER)")
+        held = _read_held(connection, "")
+        loose, stale = split(segments.segments(folder), held)
+        for table in (*kept(), "places") if stale else ():
+            connection.execute(f"DELETE FROM {table} WHERE segment IN (SELECT unnest(?))", [stale])
+        if stale:
+            connection.execute("DELETE FROM segments WHERE id IN (SELECT unnest(?))", [stale])
+        new, problems = segments.sound(loose)
+        first = max((kept.id for kept in held.values()), default=0) + 1
+        waiting = defaultdict[str, list[pa.Table]](list)
+        size = 0
+        for number, segment in enumerate(new, first):
+            try:
+                table, rows = _rows(number, segment)
+            except FileNotFoundError:
+                # Merged or deleted since it was listed: the next generation holds what took its place.
+                continue
+            except (pa.ArrowException, OSError):
+                # Its footer is whole, and its pages are not.
+                problems += segments.sound([segment], whole=True)[1]
+                continue
+            waiting[table].append(rows)
+            waiting["segments"].append(_hold(number, segment))
+            size += rows.nbytes
+            if size > _AT_ONCE:
+                _insert(connection, waiting)
+                size = 0
+        changed = bool(stale or waiting)
+        _insert(connection, waiting)
         connection.execute("CHECKPOINT")
+    for problem in problems:
+        warnings.warn(problem, StoreWarning, stacklevel=2)
     return changed
 
 
-def _read_keys(connection: duckdb.DuckDBPyConnection, table: str) -> frozenset[Key]:
-    rows = connection.execute(f'SELECT run_id, "table", name, size, changed FROM {table}').fetchall()
-    return frozenset((run, name_of, name, size, changed) for run, name_of, name, size, changed in rows)
+def _rows(number: int, segment: Segment) -> tuple[str, pa.Table]:
+    """What a generation holds of a segment, and in which of its tables."""
+    if segment.table in schema.BULK:
+        places = segments.read_places(segment).values()
+        names = ("trajectory_id", "first", "stop")
+        rows = pa.table({name: [getattr(place, name) for place in places] for name in names})
+        table = "places"
+    else:
+        rows, table = segments.read(segment), segment.table
+    return table, rows.append_column("segment", pa.array([number] * rows.num_rows, pa.int32()))
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, chosen: list[Segment]) -> None:
-    names = schema.names_sql(schema.TABLES[table])
-    for attempt in range(2):
-        connection.execute("BEGIN")
-        try:
-            if chosen:
-                connection.execute(f"INSERT INTO {table} SELECT {names} FROM {from_files(table, chosen)}")
-                keys = [list(column) for column in zip(*(s.key for s in chosen), strict=True)]
-                marks = ", ".join(["unnest(?)"] * len(keys))
-                connection.execute(f"INSERT INTO segments SELECT {marks}", keys)
-            connection.execute("COMMIT")
-            return
-        except duckdb.Error:
-            connection.execute("ROLLBACK")
-            # A footer can be whole where the pages are not: look at every byte, once.
-            kept = sound(chosen, whole=True)
-            if attempt or len(kept) == len(chosen):
-                raise
-            chosen = kept
+def _hold(number: int, segment: Segment) -> pa.Table:
+    """The row of ``segments``."""
+    values = dict(zip(_HELD.names, (number, *segment.key, list(segments.lacks(segment))), strict=True))
+    return pa.Table.from_pylist([values], schema=_HELD)
 
 
-# SQL text
-
-
-def quote(text: str) -> str:
-    """A string as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def from_files(table: str, chosen: Sequence[Segment]) -> str:
-    """What stands after FROM to read these segments of one table, which `sound` has looked at."""
-    files = f"[{', '.join(quote(s.path) for s in chosen)}]"
-    if not any(s.path in _older for s in chosen):
-        return f"read_parquet({files})"
-    return (
-        f"(SELECT {schema.added_sql(table)} WHERE false "
-        f"UNION ALL BY NAME FROM read_parquet({files}, union_by_name = true))"
-    )
+def _insert(connection: duckdb.DuckDBPyConnection, waiting: Mapping[str, list[pa.Table]]) -> None:
+    for table, parts in waiting.items():
+        if not parts:
+            continue
+        connection.register("new_rows", pa.concat_tables(parts))
+        connection.execute(f"INSERT INTO {table} SELECT * FROM new_rows")
+        connection.unregister("new_rows")
+        parts.clear()

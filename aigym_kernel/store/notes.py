@@ -16,20 +16,24 @@ from aigym_kernel.errors import AigymError
 from aigym_kernel.store import schema
 from aigym_kernel.trajectories import Note
 
+# It is small, and made once: every question would make it again.
 _TAGS = """
+    CREATE TABLE recorded.tagged AS
     SELECT run_id, trajectory_id, list(text ORDER BY time) AS tags
     FROM (SELECT run_id, trajectory_id, text, max(time) AS time, arg_max(kind, time) AS kind
           FROM notes WHERE kind <> 'note' GROUP BY ALL)
     WHERE kind = 'tag' GROUP BY ALL"""
 
 
-def tagged(trajectories: str, *, some: bool) -> str:
-    """The SELECT that adds ``tags`` to one over trajectories. ``some``: whether there are any tags."""
-    if not some:
-        return f"SELECT *, []::VARCHAR[] AS tags FROM ({trajectories})"
-    return f"""
-    SELECT t.*, coalesce(n.tags, []) AS tags FROM ({trajectories}) t
-    LEFT JOIN ({_TAGS}) n ON t.run_id = n.run_id AND t.trajectory_id = n.trajectory_id"""
+def views(trajectories: str, *, tagged: bool) -> tuple[str, ...]:
+    """The statements that make the view ``trajectories`` of a SELECT over trajectories. ``tagged``: whether
+    there are any tags."""
+    if not tagged:
+        return (f"CREATE VIEW trajectories AS SELECT *, []::VARCHAR[] AS tags FROM ({trajectories})",)
+    view = f"""
+    CREATE VIEW trajectories AS SELECT t.*, coalesce(n.tags, []) AS tags FROM ({trajectories}) t
+    LEFT JOIN recorded.tagged n ON t.run_id = n.run_id AND t.trajectory_id = n.trajectory_id"""
+    return _TAGS, view
 
 
 def note_row(run_id: str, trajectory_id: str, note: Note) -> dict[str, Any]:

@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from aigym_kernel.errors import StoreError, UnknownName
-from aigym_kernel.store import messages, notes, schema
-from aigym_kernel.store.snapshot import Snapshot, check_reading, open_snapshot
+from aigym_kernel.errors import QueryError, StoreError, UnknownName
+from aigym_kernel.store import messages, notes, schema, snapshot
+from aigym_kernel.store.snapshot import Snapshot, open_snapshot
+from aigym_kernel.store.statements import check_reading
 from aigym_kernel.trajectories import Mark, Review, Score, Trajectory
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas
 
 _SEARCHED = ("trajectory_id", "env_id", "agent", "outcome")
+# Rows of an answer are fetched in so many vectors of 2,048 at a time.
+_VECTORS = 256
 _OF_RUNS = ("kind",)
 
 
@@ -42,27 +45,62 @@ class Page:
 # Questions
 
 
-def sql(folder: Path, query: str, parameters: Sequence[Any] | None = None) -> pandas.DataFrame:
-    """The answer to one reading statement."""
+def sql(
+    folder: Path, query: str, parameters: Sequence[Any] | None = None, *, timeout_s: float = 60.0
+) -> pandas.DataFrame:
+    """The answer to one reading statement; see `Store.sql`."""
     check_reading(query)
-    with open_snapshot(folder, query) as snapshot:
-        return snapshot.ask(query, parameters, lambda answer: answer.df())
+    with open_snapshot(folder, query) as asked:
+        return asked.ask(query, parameters, _frame, timeout_s=timeout_s)
+
+
+def arrow(
+    folder: Path, query: str, parameters: Sequence[Any] | None = None, *, timeout_s: float = 60.0
+) -> pa.Table:
+    """The answer to one reading statement, in Arrow columns; see `Store.arrow`."""
+    check_reading(query)
+    with open_snapshot(folder, query) as asked:
+        return asked.ask(query, parameters, _table, timeout_s=timeout_s)
+
+
+def _frame(answer: duckdb.DuckDBPyConnection) -> pandas.DataFrame:
+    import pandas
+
+    parts, size = [answer.fetch_df_chunk(_VECTORS)], 0
+    while len(parts[-1]):
+        size = _check_size(size + int(parts[-1].memory_usage(index=False).sum()))
+        parts.append(answer.fetch_df_chunk(_VECTORS))
+    return parts[0] if len(parts) <= 2 else pandas.concat(parts[:-1], ignore_index=True)
+
+
+def _table(answer: duckdb.DuckDBPyConnection) -> pa.Table:
+    reader, parts, size = answer.to_arrow_reader(2048 * _VECTORS), list[pa.RecordBatch](), 0
+    for part in reader:
+        size = _check_size(size + part.nbytes)
+        parts.append(part)
+    return pa.Table.from_batches(parts, schema=reader.schema)
+
+
+def _check_size(size: int) -> int:
+    if size > snapshot.memory():
+        raise QueryError(
+            f"the answer has more than {snapshot.memory() / 2**30:.1f} GiB, a quarter of this machine's "
+            "memory; select fewer rows or columns, or let SQL aggregate them"
+        )
+    return size
 
 
 def load(folder: Path, trajectory_id: str) -> Trajectory:
     """One whole trajectory; see `Store.load`."""
-    with open_snapshot(folder, "") as snapshot:
-        rows, cleaned = _row_of(snapshot, trajectory_id, "*")
+    with open_snapshot(folder, "") as asked:
+        rows, cleaned = _row_of(asked, trajectory_id, "*")
         row = rows.to_pylist()[0]
-        # The run is compared afterwards: DuckDB would compare it for every step there is.
+        steps, said = (asked.bulk(t, row["run_id"], cleaned) for t in schema.BULK)
         # Marks as they were recorded, in their order: the view of both may turn them round.
-        parts = [
-            snapshot.arrow(f"SELECT * FROM {table} WHERE trajectory_id = ?", [cleaned])
-            for table in ("steps", "messages", "recorded.marks", "reviews", "notes")
-        ]
-    steps, said, marks, reviews, noted = (
-        part.filter(pc.equal(part["run_id"], row["run_id"])) for part in parts
-    )
+        marks, reviews, noted = (
+            asked.arrow(f"SELECT * FROM {t} WHERE trajectory_id = ? AND run_id = ?", [cleaned, row["run_id"]])
+            for t in ("recorded.marks", "reviews", "notes")
+        )
     latest = {review["name"]: review for review in reviews.sort_by("time").to_pylist()}
     spoken = {message["i"]: messages.message(message) for message in said.sort_by("i").to_pylist()}
     people = noted.sort_by("time").to_pylist()
@@ -82,27 +120,27 @@ def run_of(folder: Path, trajectory_id: str) -> str:
     Raises:
         UnknownName: no finished trajectory has this id. StoreError: the id is not text.
     """
-    with open_snapshot(folder, "") as snapshot:
-        return str(_row_of(snapshot, trajectory_id, "run_id")[0]["run_id"][0])
+    with open_snapshot(folder, "") as asked:
+        return str(_row_of(asked, trajectory_id, "run_id")[0]["run_id"][0])
 
 
 def tags(folder: Path, trajectory_id: str) -> tuple[str, ...]:
     """The tags that a trajectory has."""
-    with open_snapshot(folder, "") as snapshot:
-        return tuple(_row_of(snapshot, trajectory_id, "tags")[0]["tags"][0].as_py())
+    with open_snapshot(folder, "") as asked:
+        return tuple(_row_of(asked, trajectory_id, "tags")[0]["tags"][0].as_py())
 
 
-def _row_of(snapshot: Snapshot, trajectory_id: str, columns: str) -> tuple[pa.Table, str]:
+def _row_of(asked: Snapshot, trajectory_id: str, columns: str) -> tuple[pa.Table, str]:
     """A trajectory's row, and its id as it is in the tables."""
     if not isinstance(trajectory_id, str):
         raise StoreError(
             f"trajectory id {trajectory_id!r:.80} is not text; pass the id, such as trajectory.id"
         )
     cleaned = schema.clean(trajectory_id)
-    rows = snapshot.arrow(f"SELECT {columns} FROM trajectories WHERE trajectory_id = ? LIMIT 1", [cleaned])
+    rows = asked.arrow(f"SELECT {columns} FROM trajectories WHERE trajectory_id = ? LIMIT 1", [cleaned])
     if not rows.num_rows:
         recent = "SELECT trajectory_id FROM trajectories ORDER BY started_at DESC LIMIT 1000"
-        raise UnknownName("trajectory", cleaned, [r["trajectory_id"] for r in snapshot.rows(recent)])
+        raise UnknownName("trajectory", cleaned, [r["trajectory_id"] for r in asked.rows(recent)])
     return rows, cleaned
 
 
@@ -126,17 +164,17 @@ def page(
         f"ORDER BY {order} LIMIT ? OFFSET ?) t) "
         "SELECT page.* EXCLUDE (place), r.kind FROM page LEFT JOIN runs r USING (run_id) ORDER BY place"
     )
-    with open_snapshot(folder, "runs") as snapshot:
-        rows = snapshot.rows(query, [*values, limit, offset])
-        total = snapshot.rows(f"SELECT count(*) AS n FROM {source}", values)[0]["n"]
+    with open_snapshot(folder, "runs") as asked:
+        rows = asked.rows(query, [*values, limit, offset])
+        total = asked.rows(f"SELECT count(*) AS n FROM {source}", values)[0]["n"]
     return Page(rows=rows, total=total)
 
 
 def values(folder: Path, column: str) -> list[tuple[Any, int]]:
     """The distinct values of a column of trajectories; see `Store.values`."""
     query = f"SELECT {_column(column)} AS value, count(*) AS n FROM {_source([column])} GROUP BY 1 "
-    with open_snapshot(folder, "runs") as snapshot:
-        rows = snapshot.rows(query + "ORDER BY n DESC, value NULLS LAST")
+    with open_snapshot(folder, "runs") as asked:
+        rows = asked.rows(query + "ORDER BY n DESC, value NULLS LAST")
     return [(row["value"], row["n"]) for row in rows]
 
 

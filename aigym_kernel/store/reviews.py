@@ -20,6 +20,7 @@ CHANGED = ("marks", "trajectories")
 """The tables that a review shows in; as recorded they lie in the schema ``recorded``."""
 
 _UNREVIEWED = (
+    (),
     """
     CREATE VIEW marks AS
     SELECT *, value AS judged, NULL::VARCHAR AS reviewer, NULL::VARCHAR AS note,
@@ -28,15 +29,23 @@ _UNREVIEWED = (
     """,
     "FROM recorded.trajectories",
 )
+# Both are small, and made once: every question would make them again.
 _LATEST = """
+    CREATE TABLE recorded.latest AS
     SELECT run_id, trajectory_id, name,
            arg_max({'value': value, 'reviewer': reviewer, 'note': note, 'time': time}, time) AS latest
     FROM reviews GROUP BY ALL"""
-_JOINED = """
-    ON m.run_id = r.run_id AND m.trajectory_id = r.trajectory_id AND m.name = r.name"""
-# The few marks that were reviewed are looked for first, and totals made of them alone.
+_RESCORED = """
+    CREATE TABLE recorded.rescored AS
+    SELECT run_id, trajectory_id, bool_and(NOT required OR coalesce(value >= 1, false)) AS full_marks,
+           CASE WHEN count(value) = count(*) THEN least(1, sum(weight * value) / sum(weight)) END AS total
+    FROM (SELECT m.run_id, m.trajectory_id, m.weight, m.required, coalesce(r.latest.value, m.value) AS value
+          FROM (FROM recorded.marks SEMI JOIN reviews USING (run_id, trajectory_id)) m
+          LEFT JOIN recorded.latest r USING (run_id, trajectory_id, name))
+    GROUP BY ALL"""
 _REVIEWED = (
-    f"""
+    (_LATEST, _RESCORED),
+    """
     CREATE VIEW marks AS
     SELECT m.* REPLACE (
              coalesce(r.latest.value, m.value) AS value,
@@ -44,9 +53,9 @@ _REVIEWED = (
                AS status),
            m.value AS judged, r.latest.reviewer AS reviewer, r.latest.note AS note,
            r.latest.time AS reviewed_at
-    FROM recorded.marks m LEFT JOIN ({_LATEST}) r {_JOINED}
+    FROM recorded.marks m LEFT JOIN recorded.latest r USING (run_id, trajectory_id, name)
     """,
-    f"""
+    """
     SELECT t.* REPLACE (
              CASE WHEN s.run_id IS NULL THEN t.score ELSE s.total END AS score,
              CASE WHEN s.run_id IS NULL THEN t.passed
@@ -56,14 +65,7 @@ _REVIEWED = (
                   WHEN s.total IS NULL THEN 'unjudged'
                   WHEN s.full_marks AND s.total >= coalesce(t.pass_mark, 1) - 1e-9 THEN 'passed'
                   ELSE 'failed' END AS outcome)
-    FROM recorded.trajectories t LEFT JOIN (
-      SELECT run_id, trajectory_id, bool_and(NOT required OR coalesce(value >= 1, false)) AS full_marks,
-             CASE WHEN count(value) = count(*) THEN least(1, sum(weight * value) / sum(weight)) END AS total
-      FROM (SELECT m.run_id, m.trajectory_id, m.weight, m.required,
-                   coalesce(r.latest.value, m.value) AS value
-            FROM (FROM recorded.marks SEMI JOIN reviews USING (run_id, trajectory_id)) m
-            LEFT JOIN ({_LATEST}) r {_JOINED})
-      GROUP BY ALL) s
+    FROM recorded.trajectories t LEFT JOIN recorded.rescored s
     ON t.run_id = s.run_id AND t.trajectory_id = s.trajectory_id
     """,
 )
@@ -71,8 +73,8 @@ _REVIEWED = (
 
 def views(*, reviewed: bool, tagged: bool) -> tuple[str, ...]:
     """The statements that make them, in order. Where nothing is reviewed or tagged, no join is made."""
-    marks, trajectories = _REVIEWED if reviewed else _UNREVIEWED
-    return marks, f"CREATE VIEW trajectories AS {notes.tagged(trajectories, some=tagged)}"
+    tables, marks, trajectories = _REVIEWED if reviewed else _UNREVIEWED
+    return *tables, marks, *notes.views(trajectories, tagged=tagged)
 
 
 def mark_row(run_id: str, trajectory_id: str, mark: Mark) -> dict[str, Any]:

@@ -117,6 +117,9 @@ TABLES: dict[str, pa.Schema] = {
     ),
 }
 
+# Tables whose rows stay in their segments; the index tells where those of a trajectory lie.
+BULK = ("steps", "messages")
+
 # Columns that segments of earlier versions lack; they read as NULL.
 ADDED: Mapping[str, tuple[str, ...]] = {
     "marks": ("evidence",),
@@ -129,15 +132,12 @@ def columns_sql(schema: pa.Schema) -> str:
     return ", ".join(f'"{field.name}" {_SQL[field.type]}' for field in schema)
 
 
-def added_sql(table: str) -> str:
-    """The columns of `ADDED` without a value, as SELECT wants them."""
-    columns = [TABLES[table].field(name) for name in ADDED[table]]
-    return ", ".join(f'NULL::{_SQL[column.type]} AS "{column.name}"' for column in columns)
-
-
-def names_sql(schema: pa.Schema) -> str:
-    """The column names, quoted."""
-    return ", ".join(f'"{name}"' for name in schema.names)
+def names_sql(schema: pa.Schema, missing: Sequence[str] = ()) -> str:
+    """The column names, quoted; NULL for those that are missing."""
+    return ", ".join(
+        f'NULL::{_SQL[field.type]} AS "{field.name}"' if field.name in missing else f'"{field.name}"'
+        for field in schema
+    )
 
 
 def microseconds(seconds: float) -> int | None:
