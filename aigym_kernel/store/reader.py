@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from aigym_kernel.errors import QueryError, StoreError, UnknownName
-from aigym_kernel.store import messages, notes, schema, snapshot
+from aigym_kernel.store import columns, messages, notes, schema, snapshot
 from aigym_kernel.store.snapshot import Snapshot, open_snapshot
 from aigym_kernel.store.statements import check_reading
 from aigym_kernel.trajectories import Mark, Review, Score, Trajectory
@@ -32,6 +32,7 @@ _SEARCHED = ("trajectory_id", "env_id", "agent", "outcome")
 # Rows of an answer are fetched in so many vectors of 2,048 at a time.
 _VECTORS = 256
 _OF_RUNS = ("kind",)
+_CELLS = ("", "_text", "_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +163,8 @@ def page(
     query = (
         f"WITH page AS (SELECT t.*, row_number() OVER () AS place FROM (SELECT t.* FROM {source} "
         f"ORDER BY {order} LIMIT ? OFFSET ?) t) "
-        "SELECT page.* EXCLUDE (place), r.kind FROM page LEFT JOIN runs r USING (run_id) ORDER BY place"
+        "SELECT page.* EXCLUDE (place, final_observation_bytes), r.kind FROM page "
+        "LEFT JOIN runs r USING (run_id) ORDER BY place"
     )
     with open_snapshot(folder, "runs") as asked:
         rows = asked.rows(query, [*values, limit, offset])
@@ -224,17 +226,25 @@ def _trajectory(
             f"trajectory {row['trajectory_id']!r} of run {row['run_id']!r} has {row['length']} steps, but "
             f"{len(order)} can be read; look for a StoreWarning that names a damaged file"
         )
-    steps = steps.take(pa.array(order)).combine_chunks()
+    if len(order) < steps.num_rows or np.any(np.diff(order) < 0):
+        steps = steps.take(pa.array(order))
 
     def cells(name: str, extra: str | None) -> Any:
-        parts = []
-        for suffix in ("", "_text"):
-            chunks = steps[name + suffix].chunks
-            if extra is not None:
-                chunks = [*chunks, *rows[extra + suffix].chunks]
-            kind = schema.TABLES["steps"].field(name + suffix).type
-            parts.append(pa.concat_arrays([c.cast(kind) for c in chunks]) if chunks else pa.nulls(0, kind))
-        return schema.decode(row[f"{name}_dtype"], row[f"{name}_shape"], *parts)
+        # By batches, since one array of Arrow's holds no more than 2 GiB.
+        kinds = [schema.TABLES["steps"].field(name + suffix).type for suffix in _CELLS]
+        tables = [(name, batch) for batch in steps.to_batches()]
+        tables += [(extra, batch) for batch in rows.to_batches() if extra is not None]
+        batches = [
+            [b[column + s].cast(k) for s, k in zip(_CELLS, kinds, strict=True)] for column, b in tables
+        ]
+        parts, first = [], 0
+        for numbers, texts, blobs in batches or [[pa.nulls(0, kind) for kind in kinds]]:
+            shape = row[f"{name}_shape"]
+            parts.append(columns.decode(row[f"{name}_dtype"], shape, numbers, texts, blobs, first))
+            first += len(numbers)
+        if isinstance(parts[0], np.ndarray):
+            return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=parts[0].dtype)
+        return [value for part in parts for value in part]
 
     infos = steps["info"].to_pylist()
     score = None

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aigym_kernel.errors import StoreError
 from aigym_kernel.store import messages, notes, reviews, schema
-from aigym_kernel.store.schema import Column
+from aigym_kernel.store.columns import Column
 from aigym_kernel.trajectories import Trajectory
 
 Plain = Mapping[str, list[int]]
-"""Of ``observation`` and ``action``, the steps whose text was written as it is; see `schema.decode`."""
+"""Of ``observation`` and ``action``, the steps whose text was written as it is; see `columns.decode`."""
 
 
 def recorded_rows(
@@ -76,6 +77,7 @@ def _trajectory_row(
         "wall_s": float(trajectory.wall_s),
         "final_observation": None if last.numbers is None else last.numbers[0],
         "final_observation_text": None if last.texts is None else last.texts[0],
+        "final_observation_bytes": None if last.blobs is None else _bytes(last.blobs[0]),
         "info": json_text(trajectory.final_info),
         "observation_dtype": observations.dtype,
         "observation_shape": _shape(observations, plain["observation"]),
@@ -93,3 +95,7 @@ def _trajectory_row(
 
 def _shape(column: Column, plain: list[int]) -> list[int]:
     return plain if column.dtype == "json" else list(column.shape)
+
+
+def _bytes(blob: NDArray[np.uint8] | bytes | None) -> bytes | None:
+    return None if blob is None else bytes(blob)

@@ -1,17 +1,8 @@
-"""The columns of the recorded tables, and how observations, actions and infos become cells of them.
+"""The columns of the recorded tables, and the text in them.
 
     TABLES["steps"]                     the Arrow schema; `columns_sql` gives the same for DuckDB
-    column = encode(observations)       whole arrays at once, no loop over steps for numbers
-    decode(column.dtype, ...)           back again, exactly
-
-How a column of observations (or actions) is stored; ``*_dtype`` of the trajectory says which:
-
-    numpy dtype   numbers of one shape: flattened into DOUBLE[], ``*_shape`` is the shape of one step.
-                  Integers beyond 2**53 do not fit a DOUBLE: they are kept as JSON in ``*_text``.
-                  A list of numbers comes back as the array that it stands for.
-    ``text``      every value is a str: ``*_text`` is that text, unchanged.
-    ``json``      anything else (dicts, ragged lists, None, text with lone surrogates): JSON in
-                  ``*_text``. Comes back as plain lists and dicts.
+    json_text(value)                    JSON for any value
+    clean(text)                         text that UTF-8 can hold
 
 JSON keeps NaN and infinities (as Python and DuckDB write them) and lone surrogates (as escapes). What
 JSON has no word for is written as what it is nearest to: arrays as lists, bytes as text, others by str().
@@ -21,15 +12,13 @@ In other text (names, errors, feedback) lone surrogates become backslash escapes
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 _NUMBERS = pa.list_(pa.float64())
 _TIME = pa.timestamp("us")
@@ -42,6 +31,7 @@ _SQL = {
     _TIME: "TIMESTAMP",
     _NUMBERS: "DOUBLE[]",
     pa.list_(pa.int64()): "BIGINT[]",
+    pa.binary(): "BLOB",
     pa.list_(pa.binary()): "BLOB[]",
 }
 
@@ -62,13 +52,15 @@ RUNS = _schema(
 TABLES: dict[str, pa.Schema] = {
     "steps": _schema(
         "run_id trajectory_id t observation observation_text action action_text reward terminated "
-        "truncated info",
+        "truncated info observation_bytes action_bytes",
         t=pa.int64(),
         observation=_NUMBERS,
         action=_NUMBERS,
         reward=pa.float64(),
         terminated=pa.bool_(),
         truncated=pa.bool_(),
+        observation_bytes=pa.binary(),
+        action_bytes=pa.binary(),
     ),
     "messages": _schema(
         "run_id trajectory_id i role content parts images tool_calls tool_call_id name reasoning error "
@@ -96,7 +88,7 @@ TABLES: dict[str, pa.Schema] = {
         "trajectory_id run_id env_id env_kwargs agent seed group length return outcome score passed "
         "terminated truncated error started_at wall_s final_observation final_observation_text info "
         "observation_dtype observation_shape action_dtype action_shape task_id judge_s pass_mark "
-        "parent reward_mean reward_min reward_max",
+        "parent reward_mean reward_min reward_max final_observation_bytes",
         seed=pa.int64(),
         length=pa.int64(),
         score=pa.float64(),
@@ -113,6 +105,7 @@ TABLES: dict[str, pa.Schema] = {
         reward_mean=pa.float64(),
         reward_min=pa.float64(),
         reward_max=pa.float64(),
+        final_observation_bytes=pa.binary(),
         **{"return": pa.float64()},
     ),
 }
@@ -122,8 +115,12 @@ BULK = ("steps", "messages")
 
 # Columns that segments of earlier versions lack; they read as NULL.
 ADDED: Mapping[str, tuple[str, ...]] = {
+    "steps": ("observation_bytes", "action_bytes"),
     "marks": ("evidence",),
-    "trajectories": ("pass_mark", "parent", "reward_mean", "reward_min", "reward_max"),
+    "trajectories": (
+        *("pass_mark", "parent", "reward_mean", "reward_min", "reward_max"),
+        "final_observation_bytes",
+    ),
 }
 
 
@@ -194,7 +191,7 @@ def json_text(value: Any) -> str:
         except (TypeError, ValueError, RecursionError):
             value = str(type(value))
             text = _encode_json(value)
-    if _encodable(text):
+    if encodable(text):
         return text
     return _encode_ascii(value)
 
@@ -216,7 +213,8 @@ def _key(key: Any) -> str:
     return key if isinstance(key, str) else str(key)
 
 
-def _encodable(text: str) -> bool:
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can hold the text: it has no lone surrogates."""
     if text.isascii():
         return True
     try:
@@ -226,193 +224,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-# Observations and actions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """Observations or actions of consecutive steps, ready to be stored.
-
-    Exactly one of ``numbers`` (rows, elements) float64 and ``texts`` (rows) is there.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    numbers: NDArray[np.float64] | None
-    texts: list[str] | None
-
-    def __len__(self) -> int:
-        return len(self.numbers) if self.numbers is not None else len(self.texts or ())
-
-    def rows(self, start: int, stop: int) -> Column:
-        """Some of the rows."""
-        return Column(
-            dtype=self.dtype,
-            shape=self.shape,
-            numbers=None if self.numbers is None else self.numbers[start:stop],
-            texts=None if self.texts is None else self.texts[start:stop],
-        )
-
-
-def encode(values: Any) -> Column:
-    """A whole column of observations or actions (one per row), copied."""
-    array = _numeric(values)
-    if array is None:
-        return _encode_texts(list(values))
-    shape = array.shape[1:]
-    dtype = array.dtype.name if array.dtype.isnative else array.dtype.str
-    if _fits_double(array):
-        flat = array.reshape(len(array), math.prod(shape)).astype(np.float64)
-        return Column(dtype=dtype, shape=shape, numbers=flat, texts=None)
-    return Column(dtype=dtype, shape=shape, numbers=None, texts=[json.dumps(row.tolist()) for row in array])
-
-
-def _encode_texts(values: list[Any]) -> Column:
-    if values and all(isinstance(v, str) and _encodable(v) for v in values):
-        return Column(dtype="text", shape=(), numbers=None, texts=[str(v) for v in values])
-    return Column(dtype="json", shape=(), numbers=None, texts=[json_text(v) for v in values])
-
-
-def _numeric(values: Any) -> NDArray[Any] | None:
-    """The values as one array of numbers, or None where they are no such thing."""
-    if not isinstance(values, list | tuple) and hasattr(values, "__array__"):
-        values = np.asarray(values)
-    if isinstance(values, np.ndarray):
-        return values if values.ndim and _is_number(values.dtype) else None
-    types = set(map(type, values))
-    if types and types <= {int, float}:
-        if int in types and not all(-(2**63) <= v < 2**63 for v in values if type(v) is int):
-            return None
-        array = np.asarray(values, dtype=np.int64 if types == {int} else np.float64)
-        exact = types != {int, float} or all(type(v) is float or abs(v) <= 2**53 for v in values)
-        return array if exact else None
-    if types == {bool}:
-        return np.asarray(values, dtype=np.bool_)
-    if types and all(issubclass(kind, np.ndarray | np.generic) for kind in types):
-        first = values[0]
-        if _is_number(first.dtype) and all(v.dtype == first.dtype and v.shape == first.shape for v in values):
-            return np.stack(values).astype(first.dtype, copy=False)
-    return None
-
-
-def _is_number(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "biuf" and dtype.itemsize <= 8
-
-
-def _fits_double(array: NDArray[Any]) -> bool:
-    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8 or not array.size:
-        return True
-    return int(array.min()) >= -(2**53) and int(array.max()) <= 2**53
-
-
-def decode(dtype: str, shape: Sequence[int], numbers: pa.Array, texts: pa.Array) -> NDArray[Any] | list[Any]:
-    """What `encode` was given, from the cells of its rows in order.
-
-    Args:
-        numbers: (rows) DOUBLE[]; texts: (rows) text, as the columns hold them.
-        shape: of one row; for ``json``, the rows whose text was recorded as it is (steps that were
-            written one by one, before it was known that the column is not text throughout).
-    """
-    if dtype == "text":
-        return list(texts.to_pylist())
-    if dtype == "json":
-        return [
-            _plain_row(i in shape, n, text)
-            for i, (n, text) in enumerate(zip(numbers.to_pylist(), texts.to_pylist(), strict=True))
-        ]
-    kind = np.dtype(dtype)
-    rows = (len(numbers), *shape)
-    if not numbers.null_count:
-        return np.asarray(numbers.flatten().to_numpy(zero_copy_only=False)).astype(kind).reshape(rows)
-    result = np.empty(rows, dtype=kind)
-    for i, (n, text) in enumerate(zip(numbers.to_pylist(), texts.to_pylist(), strict=True)):
-        result[i] = np.asarray(json.loads(text) if n is None else n, dtype=kind).reshape(tuple(shape))
-    return result
-
-
-def _plain_row(as_it_is: bool, numbers: list[float] | None, text: str | None) -> Any:
-    if numbers is not None:
-        return numbers
-    return text if as_it_is or text is None else json.loads(text)
-
-
 # Tables
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """Consecutive steps of one trajectory, ready to be stored. The flags are those of its last step."""
-
-    trajectory_id: str
-    start: int
-    observations: Column
-    actions: Column
-    rewards: NDArray[np.float64]
-    terminated: bool
-    truncated: bool
-    infos: list[str] | None
-
-    def __len__(self) -> int:
-        return len(self.rewards)
-
-
-def steps_table(run_id: str, blocks: Sequence[Block]) -> pa.Table:
-    """The rows of ``steps`` for these blocks."""
-    lengths = np.array([len(b) for b in blocks])
-    total = int(lengths.sum())
-    ends = lengths.cumsum() - 1
-    flags = {}
-    for name in ("terminated", "truncated"):
-        flags[name] = np.zeros(total, dtype=np.bool_)
-        flags[name][ends] = [getattr(b, name) for b in blocks]
-    # Within a block t counts up from its start: the row number less the block's first row.
-    t = np.arange(total) - np.repeat(ends + 1 - lengths - [b.start for b in blocks], lengths)
-    ids = pa.DictionaryArray.from_arrays(
-        pa.array(np.repeat(np.arange(len(blocks), dtype=np.int32), lengths)),
-        pa.array([b.trajectory_id for b in blocks], pa.string()),
-    )
-    observation, observation_text = _cells([b.observations for b in blocks])
-    action, action_text = _cells([b.actions for b in blocks])
-    columns = {
-        "run_id": pa.repeat(pa.scalar(run_id, pa.string()), total),
-        "trajectory_id": ids.dictionary_decode(),
-        "t": pa.array(t, pa.int64()),
-        "observation": observation,
-        "observation_text": observation_text,
-        "action": action,
-        "action_text": action_text,
-        "reward": pa.array(np.concatenate([b.rewards for b in blocks]), pa.float64(), from_pandas=False),
-        "terminated": pa.array(flags["terminated"]),
-        "truncated": pa.array(flags["truncated"]),
-        "info": _texts([(b.infos, len(b)) for b in blocks]),
-    }
-    return pa.table(columns, schema=TABLES["steps"])
-
-
-def _cells(columns: Sequence[Column]) -> tuple[pa.Array, pa.Array]:
-    """The numbers and the texts of columns laid end to end."""
-    texts = _texts([(c.texts, len(c)) for c in columns])
-    numeric = [c.numbers for c in columns if c.numbers is not None]
-    if not numeric:
-        return pa.nulls(len(texts), _NUMBERS), texts
-    rows = np.array([len(c) for c in columns])
-    widths = np.repeat([0 if c.numbers is None else c.numbers.shape[1] for c in columns], rows)
-    offsets = np.zeros(len(widths) + 1, dtype=np.int64)
-    np.cumsum(widths, out=offsets[1:])
-    values = numeric[0].reshape(-1) if len(numeric) == 1 else np.concatenate([n.reshape(-1) for n in numeric])
-    mask = None
-    if len(numeric) < len(columns):
-        mask = pa.array(np.repeat([c.numbers is None for c in columns], rows))
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values), mask=mask), texts
-
-
-def _texts(columns: Iterable[tuple[list[str] | None, int]]) -> pa.Array:
-    cells: list[str | None] = []
-    some = False
-    for texts, rows in columns:
-        some = some or texts is not None
-        cells.extend(texts if texts is not None else [None] * rows)
-    return pa.array(cells, pa.string()) if some else pa.nulls(len(cells), pa.string())
 
 
 def rows_table(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -32,11 +32,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aigym_kernel.errors import StoreError
-from aigym_kernel.store import notes, reviews, schema
+from aigym_kernel.store import columns, notes, reviews, schema
+from aigym_kernel.store.columns import Block
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
 from aigym_kernel.store.rows import recorded_rows
-from aigym_kernel.store.schema import Block, Column
 from aigym_kernel.trajectories import Note, Review, Step, Trajectory
 
 # Each flush costs a file and two fsyncs per table. At 25,000 steps/s a limit of 2,000 rows makes 28 files
@@ -56,7 +56,7 @@ class _Early:
     """What is already written of a trajectory that is still being played."""
 
     steps: int = 0
-    # Rows whose text was written as it is; `schema.decode` needs them if the column turns out mixed.
+    # Rows whose text was written as it is; `columns.decode` needs them if the column turns out mixed.
     plain: dict[str, list[int]] = field(default_factory=lambda: {"observation": [], "action": []})
 
 
@@ -95,8 +95,8 @@ class Writer:
             block = Block(
                 trajectory_id=schema.clean(trajectory_id),
                 start=step.t,
-                observations=schema.encode([step.observation]),
-                actions=schema.encode([step.action]),
+                observations=columns.encode([step.observation], alone=True),
+                actions=columns.encode([step.action], alone=True),
                 rewards=_rewards([step.reward], 1),
                 terminated=bool(step.terminated),
                 truncated=bool(step.truncated),
@@ -127,8 +127,9 @@ class Writer:
                 raise StoreError(
                     f"trajectory {trajectory.id!r} has {length} steps, but {early.steps} were written early"
                 )
-            observations = schema.encode(trajectory.observations)
-            actions = schema.encode(trajectory.actions)
+            observations = columns.encode(trajectory.observations)
+            actions = columns.encode(trajectory.actions)
+            columns.check_size(trajectory.id, observations, actions)
             # All of it is converted before any of it waits: a bad value must not spoil a later flush.
             rows = recorded_rows(self.run_id, trajectory, observations, actions, early.plain)
             infos = [schema.json_text(i) for i in trajectory.infos[early.steps :]]
@@ -210,7 +211,7 @@ class Writer:
 
     def _publish_all(self) -> None:
         # Steps first, a trajectory's row last: a reader that sees the row finds all of it.
-        self._publish("steps", self._blocks, partial(schema.steps_table, self.run_id))
+        self._publish("steps", self._blocks, partial(columns.steps_table, self.run_id))
         for table, rows in self._rows.items():
             self._publish(table, rows, partial(schema.rows_table, table))
         self._waiting_rows = self._waiting_bytes = 0
@@ -263,8 +264,7 @@ class Writer:
     def _append(self, block: Block) -> None:
         self._blocks.append(block)
         self._waiting_rows += len(block)
-        self._waiting_bytes += _size(block.observations) + _size(block.actions)
-        self._waiting_bytes += sum(map(len, block.infos or ()))
+        self._waiting_bytes += block.nbytes
 
     def _add_row(self, table: str, row: dict[str, Any]) -> None:
         self._rows[table].append(row)
@@ -349,12 +349,6 @@ class Writer:
 def _rewards(values: Any, length: int) -> NDArray[np.float64]:
     """A copy of ``length`` rewards."""
     return np.array(values, dtype=np.float64).reshape(length)
-
-
-def _size(column: Column) -> int:
-    if column.numbers is not None:
-        return column.numbers.nbytes
-    return sum(map(len, column.texts or ()))
 
 
 def _parquet(rows: pa.Table) -> pa.Buffer:
