@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from gymnasium import Space, spaces
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from aigym_kernel.envs.spaces import UnicodeText
 from aigym_kernel.errors import StoreError
-from aigym_kernel.store import Store, columns
+from aigym_kernel.store import Store, columns, schema
 from aigym_kernel.trajectories import Step, Trajectory
 
 
@@ -258,3 +260,19 @@ def test_a_damaged_step_is_no_code(store: Store) -> None:
     assert b"pickle" not in bytes(blob)
     with pytest.raises(ValueError, match="bytes too many"):
         columns.packing.unpack(bytes(blob) + b"x")
+
+
+def test_a_store_without_the_columns_added_since_is_read(tmp_path: Path) -> None:
+    old = Store(tmp_path)
+    old.create()
+    wanted = play(np.arange(6, dtype=np.uint8).reshape(3, 2), ["left", "right"])
+    record(old, wanted)
+    for table, added in schema.ADDED.items():
+        for path in tmp_path.rglob(f"{table}/*.parquet"):
+            pq.write_table(pq.read_table(path).drop_columns(added), path)
+    for _ in range(2):  # from the segments, then from the index
+        got = old.load(wanted.id)
+        assert_exact(got.observations, wanted.observations)
+        assert got.actions == ["left", "right"]
+        assert old.sql("SELECT reward_mean, parent FROM trajectories").isna().all(axis=None)
+        old.index(rebuild=True)
