@@ -10,6 +10,7 @@
     aigym.rollout(agent, env, n=10)                     play and record
     run = aigym.train("CartPole-v1", algo="ppo")        in the background; shown as a live board
     aigym.sql("select * from trajectories")             a pandas DataFrame
+    aigym.similar("an agent that walls itself in")      past plays like this, or about this
     aigym.explore()                                     every recorded step, in a widget
     aigym.runs(), aigym.leaderboard()                   what was done, and who is best at what
     %load_ext aigym_kernel                              %%solution TASK and %aigym SQL
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from aigym_kernel.runs import Run, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
+    from aigym_kernel.search import similar
     from aigym_kernel.store import Store, sql
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
@@ -94,6 +96,7 @@ _HOME = {
     "run_notebook": "notebooks",
     "runs": "overview",
     "scripted": "agents",
+    "similar": "search",
     "sql": "store",
     "tasks": "tasks:tasks_table",
     "train": "runs",
@@ -144,6 +147,7 @@ __all__ = [
     "run_notebook",
     "runs",
     "scripted",
+    "similar",
     "sql",
     "tasks",
     "train",

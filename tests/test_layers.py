@@ -16,7 +16,7 @@ LAYERS = [
     {"contrasts", "documents", "executors", "settings", "trajectories"},
     {"exchange", "rollouts", "tasks"},
     {"store"},
-    {"differences", "formats", "grouping", "sandboxes"},
+    {"differences", "formats", "grouping", "sandboxes", "search"},
     {"comparison", "judge", "tools"},
     {"agents", "envs"},
     {"train"},

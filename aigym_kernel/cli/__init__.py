@@ -1,7 +1,7 @@
 """The command ``aigym``: the library's functions for scripts and continuous integration.
 
     aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
-    aigym train ENV | runs | sql QUERY | index rebuild | run NOTEBOOK -p name value
+    aigym train ENV | runs | sql QUERY | similar TEXT | index rebuild | run NOTEBOOK -p name value
     aigym dashboard [--port 8866]
     aigym store export PATH | store import PATH
     aigym sandbox build | sandbox list | sandbox prune
@@ -21,6 +21,7 @@ from aigym_kernel.cli.activities import dashboard, run, train
 from aigym_kernel.cli.boxes import execute
 from aigym_kernel.cli.output import answer, as_json
 from aigym_kernel.cli.sandboxes import sandbox
+from aigym_kernel.cli.search import similar
 from aigym_kernel.cli.store import index, runs, sql_, store
 from aigym_kernel.cli.tasks import judge, tasks
 from aigym_kernel.errors import AigymError
@@ -54,5 +55,5 @@ def doctor(json_: bool) -> None:
     sys.exit(0 if found.healthy else 1)
 
 
-for _command in (tasks, judge, execute, sandbox, train, runs, sql_, index, store, run, dashboard):
+for _command in (tasks, judge, execute, sandbox, train, runs, sql_, similar, index, store, run, dashboard):
     main.add_command(_command)

@@ -183,6 +183,17 @@ def values(folder: Path, column: str) -> list[tuple[Any, int]]:
 # Parts of queries
 
 
+def selection(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """What stands after FROM to have the trajectories (``t``) of which `Store.page`'s ``where`` holds, and
+    the parameters. The snapshot has to know of ``runs`` if it names ``kind``.
+
+    Raises:
+        UnknownName: a column that trajectories do not have.
+    """
+    tests, values = _conditions(where, "")
+    return _source(list(where)) + (f" WHERE {' AND '.join(tests)}" if tests else ""), values
+
+
 def _column(name: str) -> str:
     """A column of trajectories (or the run's kind), ready for SQL."""
     if name in _OF_RUNS:
