@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError, UnknownName
-from aigym_kernel.widgets.rows import rows
+from aigym_kernel.widgets.rows import choose, rows, sparks
 
 if TYPE_CHECKING:
     from aigym_kernel.widgets.explorer import Explorer
@@ -35,8 +35,10 @@ def refresh(explorer: Explorer, _arguments: Mapping[str, Any]) -> None:
 
 ANSWERS: dict[str, Callable[[Explorer, Mapping[str, Any]], Any]] = {
     "change": change,
+    "choose": choose,
     "refresh": refresh,
     "rows": rows,
+    "sparks": sparks,
 }
 
 

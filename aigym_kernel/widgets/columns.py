@@ -2,15 +2,16 @@
 
     table = read(store, "SELECT ... FROM trajectories")
     table.ids, table.columns["return"], table.columns["agent"]
+    rewards(store, table)                    how often each trajectory had which reward, see `Spread`
 
-A hundred thousand trajectories take some 20 MB. Read again where the store has changed; nothing is written.
+A hundred thousand trajectories take some 20 MB, and as much again for rewards. Nothing is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,21 @@ from numpy.typing import NDArray
 
 from aigym_kernel.store import Store
 
+Kind = Literal["number", "time", "text", "tags", "rewards"]
+_KNOWN: tuple[tuple[str, str, Kind], ...] = (
+    ("return", "return", "number"),
+    ("length", "steps", "number"),
+    ("score", "score", "number"),
+    ("reward", "reward", "rewards"),
+    ("started_at", "started", "time"),
+    ("outcome", "outcome", "text"),
+    ("env_id", "env", "text"),
+    ("task_id", "task", "text"),
+    ("agent", "agent", "text"),
+    ("run_id", "run", "text"),
+    ("tags", "tags", "tags"),
+    ("wall_s", "seconds", "number"),
+)
 SEARCHED = ("trajectory_id", "run_id", "env_id", "agent", "outcome")
 
 
@@ -25,34 +41,21 @@ SEARCHED = ("trajectory_id", "run_id", "env_id", "agent", "outcome")
 class Source:
     """A column: its ``label`` for people, its ``kind``, and ``sql``, how it is written in a query.
 
-    ``among``: the table whose rows it is a column of, where several belong to one trajectory.
+    Of ``tags`` a trajectory has a list of texts; ``rewards`` are numbers, one for each of its steps.
     """
 
     name: str
     label: str
-    kind: Literal["number", "time", "text"]
-    sql: str
-    among: str | None = None
+    kind: Kind
 
-
-def _source(name: str, label: str, kind: Literal["number", "time", "text"]) -> Source:
-    return Source(name=name, label=label, kind=kind, sql=f'"{name}"')
+    @property
+    def sql(self) -> str:
+        """The column as SQL."""
+        return f'"{self.name}"'
 
 
 COLUMNS: Mapping[str, Source] = {
-    column.name: column
-    for column in (
-        _source("return", "return", "number"),
-        _source("length", "steps", "number"),
-        _source("score", "score", "number"),
-        _source("started_at", "started", "time"),
-        _source("outcome", "outcome", "text"),
-        _source("env_id", "env", "text"),
-        _source("task_id", "task", "text"),
-        _source("agent", "agent", "text"),
-        _source("run_id", "run", "text"),
-        _source("wall_s", "seconds", "number"),
-    )
+    name: Source(name=name, label=label, kind=kind) for name, label, kind in _KNOWN
 }
 
 
@@ -73,55 +76,135 @@ class Names:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tags:
+    """Any number of texts per trajectory: ``names`` in order; ``rows[i]`` has the text ``codes[i]``."""
+
+    names: tuple[str, ...]
+    rows: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    size: int
+
+    @property
+    def without(self) -> NDArray[np.bool_]:
+        """Which trajectories have none."""
+        return np.asarray(np.bincount(self.rows, minlength=self.size) == 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How many steps of each trajectory lie in which bin: ``counts`` (trajectories, n bins + 3), float64.
+
+    Between two of the n + 1 ``edges`` lies a bin, on none of the inner ones a value; the last three columns
+    count NaN, minus infinity and infinity.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.float64]
+
+
+Column = Numbers | Names | Tags
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """Some trajectories: their ids and columns, all of one length."""
 
     ids: NDArray[np.object_]
-    columns: Mapping[str, Numbers | Names]
+    columns: Mapping[str, Column]
 
     def __len__(self) -> int:
         return len(self.ids)
 
-
-EMPTY = Table(
-    ids=np.array([], dtype=object),
-    columns={
-        name: Names(names=(), codes=np.array([], dtype=np.int32))
-        if column.kind == "text"
-        else Numbers(values=np.array([]), missing=np.array([], dtype=bool))
-        for name, column in COLUMNS.items()
-    },
-)
+    @property
+    def steps(self) -> int:
+        """How many steps they have in all."""
+        length = self.columns["length"]
+        assert isinstance(length, Numbers)
+        return int(length.values.sum())
 
 
-def read(store: Store, query: str) -> Table:
-    """The trajectories that a query gives, in the order of their ids."""
-    frame = store.sql(query).sort_values("trajectory_id", ignore_index=True)
-    return Table(
-        ids=frame["trajectory_id"].to_numpy(dtype=object),
-        columns={name: _column(frame, column) for name, column in COLUMNS.items()},
+def empty() -> Table:
+    """A table of no trajectory, for a store that cannot be read."""
+    nothing = pd.DataFrame({"trajectory_id": [], **{name: [] for name in _selected(COLUMNS)}})
+    return _table(nothing, pd.DataFrame({"trajectory_id": [], "tag": []}))
+
+
+def read(store: Store, test: str) -> Table:
+    """The trajectories for which an SQL expression holds, in the order of their ids."""
+    parts = ", ".join(f'{sql} AS "{name}"' for name, sql in _selected(COLUMNS).items())
+    frame = store.sql(f"SELECT trajectory_id, {parts} FROM trajectories WHERE {test}")
+    tags = "SELECT trajectory_id, unnest(tags) AS tag FROM trajectories WHERE len(tags) > 0"
+    return _table(frame.sort_values("trajectory_id", ignore_index=True), store.sql(tags))
+
+
+def _selected(columns: Mapping[str, Source]) -> dict[str, str]:
+    """The columns of the table that is read, as SQL."""
+    found = {}
+    for name, column in columns.items():
+        if column.kind in ("number", "time", "text"):
+            found[name] = column.sql
+        if column.kind == "number":  # a DataFrame cannot tell NULL from NaN
+            found[f"no {name}"] = f"{column.sql} IS NULL"
+    return found
+
+
+def _table(frame: pd.DataFrame, tags: pd.DataFrame) -> Table:
+    ids = frame["trajectory_id"].to_numpy(dtype=object)
+    columns: dict[str, Column] = {}
+    for name, column in COLUMNS.items():
+        if column.kind == "text":
+            columns[name] = _names(frame[name])
+        elif column.kind == "time":
+            missing = frame[name].isna().to_numpy(dtype=bool)
+            micros = frame[name].to_numpy(dtype="datetime64[us]").astype(np.int64)
+            columns[name] = Numbers(values=np.where(missing, np.nan, micros / 1e6), missing=missing)
+        elif column.kind == "number":
+            values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            columns[name] = Numbers(values=values, missing=frame[f"no {name}"].to_numpy(dtype=bool))
+        elif column.kind == "tags":
+            found = tags[tags["trajectory_id"].isin(ids)] if len(tags) else tags
+            names = _names(found["tag"])
+            rows = np.searchsorted(ids, found["trajectory_id"].to_numpy(dtype=object)).astype(np.int64)
+            codes = names.codes.astype(np.int64)
+            columns[name] = Tags(names=names.names, rows=rows, codes=codes, size=len(ids))
+    return Table(ids=ids, columns=columns)
+
+
+def _names(cells: pd.Series[Any]) -> Names:
+    found, names = pd.factorize(cells, sort=True)
+    codes = np.where(found < 0, len(names), found).astype(np.int32)
+    return Names(names=tuple(map(str, names)), codes=codes)
+
+
+def rewards(
+    store: Store, table: Table, edges_for: Callable[[float, float, bool], NDArray[np.float64]]
+) -> Spread:
+    """The rewards of all steps of the table's trajectories, counted in bins.
+
+    Args:
+        edges_for: gives the edges for the least and the largest finite reward, and whether all are whole.
+    """
+    ends = store.sql(
+        "SELECT min(reward) AS low, max(reward) AS high, bool_and(reward = floor(reward)) AS whole "
+        "FROM steps WHERE isfinite(reward)"
+    ).iloc[0]
+    if pd.isna(ends["low"]):
+        return Spread(edges=np.array([0.0, 1.0]), counts=np.zeros((len(table), 4)))
+    edges = edges_for(float(ends["low"]), float(ends["high"]), bool(ends["whole"]))
+    inner = edges[1:-1].tolist()
+    hit = store.sql("SELECT DISTINCT reward FROM steps WHERE reward IN (SELECT unnest(?))", [inner])["reward"]
+    edges[1:-1] = np.where(np.isin(inner, hit), np.nextafter(inner, -np.inf), inner)
+    n = len(edges) - 1
+    bins = " + ".join(["0", *(f"(reward > {edge!r})::INT" for edge in edges[1:-1].tolist())])
+    frame = store.sql(
+        f"SELECT trajectory_id, CASE WHEN isnan(reward) THEN {n} WHEN reward = '-infinity' THEN {n + 1} "
+        f"WHEN reward = 'infinity' THEN {n + 2} ELSE {bins} END AS bin, count(*) AS steps "
+        "FROM steps GROUP BY ALL"
     )
-
-
-def selection(columns: Mapping[str, Source] = COLUMNS) -> str:
-    """What `read` wants its query to select."""
-    parts = ["trajectory_id"]
-    for c in columns.values():
-        parts.append(f'{c.sql} AS "{c.name}"')
-        if c.kind == "number":  # a DataFrame cannot tell NULL from NaN
-            parts.append(f'({c.sql} IS NULL) AS "no {c.name}"')
-    return ", ".join(parts)
-
-
-def _column(frame: pd.DataFrame, column: Source) -> Numbers | Names:
-    cells = frame[column.name]
-    if column.kind == "text":
-        found, names = pd.factorize(cells, sort=True)
-        codes = np.where(found < 0, len(names), found).astype(np.int32)
-        return Names(names=tuple(map(str, names)), codes=codes)
-    if column.kind == "time":
-        micros = cells.to_numpy(dtype="datetime64[us]").astype(np.int64)
-        missing = cells.isna().to_numpy(dtype=bool)
-        return Numbers(values=np.where(missing, np.nan, micros / 1e6), missing=missing)
-    missing = frame[f"no {column.name}"].to_numpy(dtype=bool)
-    return Numbers(values=cells.to_numpy(dtype=np.float64, na_value=np.nan), missing=missing)
+    ids = frame["trajectory_id"].to_numpy(dtype=object)
+    rows = np.clip(np.searchsorted(table.ids, ids), 0, max(0, len(table) - 1))
+    counts = np.zeros((len(table), n + 3))
+    if len(table):
+        known = table.ids[rows] == ids  # a trajectory that goes on has steps, and no row yet
+        counts[rows[known], frame["bin"].to_numpy()[known]] = frame["steps"].to_numpy()[known]
+    return Spread(edges=edges, counts=counts)

@@ -10,9 +10,9 @@ import { clamp, formatNumber, formatTime, h, svg } from "./drawing.js";
 import { latest } from "./requests.js";
 
 /**
- * @typedef {{column: string, label: string, kind: "number" | "time", log: boolean, edges: number[],
+ * @typedef {{column: string, label: string, kind: "number" | "time" | "rewards", log: boolean, edges: number[],
  *   all: number[], kept: number[], apart: [string | null, number, number][]}} Histogram
- * @typedef {{column: string, label: string, kind: "text", bars: [string | null, number, number][],
+ * @typedef {{column: string, label: string, kind: "text" | "tags", bars: [string | null, number, number][],
  *   others: [number, number, number]}} Bars what Python sends; `others` counts names, all, kept
  * @typedef {{range?: (number | null)[], values?: (string | number | null)[]}} Filter
  * @typedef {[number, number]} Brush first and last bin
@@ -57,11 +57,11 @@ export function moveBrush(brush, end, by, n) {
 }
 
 /** An edge in words; edges of whole numbers lie between two of them.
- * @param {number} edge @param {"number" | "time"} kind @param {"low" | "high"} end @param {boolean} whole
+ * @param {number} edge @param {string} kind @param {"low" | "high"} end @param {boolean} whole
  * @param {Date} now */
 export function edgeText(edge, kind, end, whole, now) {
   if (kind === "time") return formatTime(edge, now);
-  if (whole) return formatNumber(end === "low" ? Math.ceil(edge) : Math.floor(edge));
+  if (whole) return formatNumber((end === "low" ? Math.ceil(edge) : Math.floor(edge)) + 0);
   return formatNumber(edge);
 }
 
@@ -70,7 +70,7 @@ export function areWhole(edges) {
   return edges.every((edge) => Number.isInteger(edge + 0.5));
 }
 
-/** A filter in a few words. @param {Filter} filter @param {"number" | "time" | "text"} kind @param {Date} now */
+/** A filter in a few words. @param {Filter} filter @param {string} kind @param {Date} now */
 export function filterText(filter, kind, now) {
   if (filter.values) {
     const names = filter.values.map((value) => (value === null ? "none" : String(value)));
@@ -79,7 +79,7 @@ export function filterText(filter, kind, now) {
   const [low, high] = filter.range ?? [null, null];
   const whole = areWhole([low, high].filter((end) => end !== null));
   const say = (/** @type {number} */ edge, /** @type {"low" | "high"} */ end) =>
-    edgeText(edge, kind === "time" ? "time" : "number", end, whole, now);
+    edgeText(edge, kind, end, whole, now);
   if (low === null && high === null) return "any";
   if (low === null) return `≤ ${say(Number(high), "high")}`;
   if (high === null) return `≥ ${say(low, "low")}`;
@@ -126,8 +126,10 @@ function histogram(first, set, speak) {
   let chart = first;
   /** @type {Brush | null} */
   let brush = null;
+  /** @type {Filter | undefined} */
+  let filter;
   let log = wantsLog(first.all);
-  const clear = () => { brush = null; set(column, null); draw(); };
+  const clear = () => { brush = null; filter = undefined; set(column, null); draw(); };
   const head = chartHead(first.label, clear);
   const scaleButton = h("button", { type: "button", class: "aigym-clear", title: "counts on a linear or a logarithmic axis" }, "");
   scaleButton.addEventListener("click", () => { log = !log; draw(); });
@@ -147,7 +149,8 @@ function histogram(first, set, speak) {
   function use(next) {
     if (String(next) === String(brush)) return;
     brush = next;
-    set(column, next && { range: [chart.edges[next[0]], chart.edges[next[1] + 1]] });
+    filter = next ? { range: [chart.edges[next[0]], chart.edges[next[1] + 1]] } : undefined;
+    set(column, filter ?? null);
     draw();
   }
   const n = () => chart.edges.length - 1;
@@ -202,8 +205,10 @@ function histogram(first, set, speak) {
 
   const words = () => {
     const some = chart.kept.reduce((a, b) => a + b, 0);
-    const range = brush ? filterText({ range: [chart.edges[brush[0]], chart.edges[brush[1] + 1]] }, chart.kind, new Date()) : "all";
-    return `${chart.label}: ${range}, of ${formatNumber(some)} that pass the other filters`;
+    const what = chart.kind === "rewards" ? "steps" : "trajectories";
+    const inside = brush ? chart.kept.slice(brush[0], brush[1] + 1).reduce((a, b) => a + b, 0) : some;
+    const range = filter ? filterText(filter, chart.kind, new Date()) : "all";
+    return `${chart.label} ${range}: ${formatNumber(inside)} of ${formatNumber(some)} ${what} that pass the other filters`;
   };
   function draw() {
     plot.setAttribute("viewBox", `0 0 ${n()} 100`);
@@ -222,8 +227,18 @@ function histogram(first, set, speak) {
     const [now, whole] = [new Date(), areWhole(chart.edges)];
     low.textContent = edgeText(chart.edges[0], chart.kind, "low", whole, now);
     high.textContent = edgeText(chart.edges[n()], chart.kind, "high", whole, now);
-    apart.textContent = chart.apart.map(([name, , some]) => `${formatNumber(some)} ${name ?? "without"}`).join(" · ");
-    head.say(brush ? filterText({ range: [chart.edges[brush[0]], chart.edges[brush[1] + 1]] }, chart.kind, now) : "");
+    const held = filter?.values ?? [];
+    apart.replaceChildren(...chart.apart.map(([name, every, some]) => {
+      const said = name === null ? "without" : name.replace("Infinity", "∞").replace("-", "−");
+      const button = h("button", { type: "button", class: "aigym-clear", "aria-pressed": String(held.includes(name)),
+        title: `${formatNumber(some)} of ${formatNumber(every)} ${said}; click to see only these` }, `${formatNumber(some)} ${said}`);
+      button.addEventListener("click", () => {
+        const next = held.includes(name) ? held.filter((one) => one !== name) : [...held, name];
+        set(column, next.length ? { values: next } : null);
+      });
+      return button;
+    }));
+    head.say(filter ? filterText(filter, chart.kind, now) : "");
     scaleButton.textContent = log ? "log" : "lin";
     scaleButton.setAttribute("aria-label", `counts of ${chart.label} on a ${log ? "logarithmic" : "linear"} axis`);
     focus.setAttribute("aria-label", `filter of ${chart.label}`);
@@ -234,8 +249,9 @@ function histogram(first, set, speak) {
   }
   return {
     node,
-    update(next, filter) {
+    update(next, wanted) {
       chart = next;
+      filter = wanted;
       brush = brushOf(filter, chart.edges);
       draw();
     },
@@ -375,7 +391,7 @@ export function crossfilterPane(host) {
     const wanted = model.get("charts");
     for (const chart of wanted) {
       if (!charts.has(chart.column)) {
-        charts.set(chart.column, chart.kind === "text" ? barChart(chart, set) : histogram(chart, set, speak));
+        charts.set(chart.column, "bars" in chart ? barChart(chart, set) : histogram(chart, set, speak));
       }
       charts.get(chart.column)?.update(chart, filters[chart.column]);
     }

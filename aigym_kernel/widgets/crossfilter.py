@@ -2,7 +2,7 @@
 
     binned = bins(numbers)                          edges, and each trajectory's bin
     let_through = passes(numbers, {"range": [0, 10]})
-    charts(table, binned, shown, masks)             what crossfilter.js draws
+    charts(sources, columns, binned, masks, size)   what crossfilter.js draws
 
 Each chart counts the trajectories that pass the filters of all *other* columns, so that its own brush shows
 what it leaves out. No value lies on an edge between two bins: a range from one edge to another, which
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigym_kernel.widgets.columns import COLUMNS, Names, Numbers, Source, Table
+from aigym_kernel.widgets.columns import Column, Names, Numbers, Source, Spread, Table, Tags
 from aigym_kernel.widgets.filters import UNUSUAL
 
 MOST_BINS = 32
@@ -45,23 +45,27 @@ class Bins:
 def bins(numbers: Numbers, *, time: bool = False) -> Bins:
     """Bins at round numbers, at most `MOST_BINS`; on a logarithmic axis for what spans many decades."""
     finite = numbers.values[np.isfinite(numbers.values)]
-    log = not time and _wants_log(finite)
-    edges = _edges(finite, time=time, log=log)
+    if not len(finite):
+        edges, log = np.array([0.0, 1.0]), False
+    else:
+        low, high = float(finite.min()), float(finite.max())
+        whole = not time and bool((finite == np.floor(finite)).all())
+        log = not time and len(finite) >= 20 and 0 < low < high / 1000
+        log = log and bool(np.median(finite) < low + 0.05 * (high - low))
+        edges = edges_between(low, high, whole, time=time, log=log)
+        hit = np.isin(edges, finite)
+        hit[[0, -1]] = False
+        edges = np.where(hit, np.nextafter(edges, -np.inf), edges)
     return Bins(edges=edges, codes=_codes(numbers, edges), log=log)
 
 
-def _wants_log(finite: NDArray[np.float64]) -> bool:
-    if len(finite) < 20 or finite.min() <= 0 or finite.max() < 1000 * finite.min():
-        return False
-    return bool(np.median(finite) < finite.min() + 0.05 * (finite.max() - finite.min()))
-
-
-def _edges(finite: NDArray[np.float64], *, time: bool, log: bool) -> NDArray[np.float64]:
-    if not len(finite):
-        return np.array([0.0, 1.0])
-    low, high = float(finite.min()), float(finite.max())
-    whole = not time and bool((finite == np.floor(finite)).all()) and high - low < 2**50
+def edges_between(
+    low: float, high: float, whole: bool = False, *, time: bool = False, log: bool = False
+) -> NDArray[np.float64]:
+    """Round edges of at most `MOST_BINS` bins that hold all from ``low`` to ``high``; halfway between two
+    numbers where all are ``whole``."""
     edges: NDArray[Any]
+    whole = whole and high - low < 2**50
     if not math.isfinite(high - low):
         return np.linspace(low / 4, high / 4, 3) * 4
     if log:
@@ -80,7 +84,7 @@ def _edges(finite: NDArray[np.float64], *, time: bool, log: bool) -> NDArray[np.
         edges = edges - 0.5 if whole else edges
     if edges[0] > low or edges[-1] < high:  # rounding, in a span that doubles can hardly divide
         edges = np.linspace(low, high, 3)
-    return _off_values(np.asarray(edges, dtype=np.float64), finite)
+    return np.asarray(edges, dtype=np.float64)
 
 
 def _step(span: float, *, time: bool) -> float:
@@ -89,13 +93,6 @@ def _step(span: float, *, time: bool) -> float:
         return float(next((s for s in _TIME_STEPS if s >= rough), math.ceil(rough / 86400) * 86400))
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
     return next(step * power for step in _STEPS if step * power >= rough or step == 10.0)
-
-
-def _off_values(edges: NDArray[np.float64], finite: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The edges, those on a value moved to just below it."""
-    hit = np.isin(edges, finite)
-    hit[[0, -1]] = False
-    return np.where(hit, np.nextafter(edges, -np.inf), edges)
 
 
 def _codes(numbers: Numbers, edges: NDArray[np.float64]) -> NDArray[np.int16]:
@@ -112,8 +109,17 @@ def _codes(numbers: Numbers, edges: NDArray[np.float64]) -> NDArray[np.int16]:
 # Filters
 
 
-def passes(column: Numbers | Names, wanted: Mapping[str, Sequence[Any]]) -> NDArray[np.bool_]:
-    """Which trajectories a filter lets through; see `filters.checked` for its form."""
+def passes(column: Column | Spread, wanted: Mapping[str, Sequence[Any]]) -> NDArray[np.bool_]:
+    """Which trajectories a filter lets through; see `filters.checked` for its form. One tag, or one step's
+    reward, is enough. A range of rewards has to go from edge to edge, see `on_edges`."""
+    if isinstance(column, Spread):
+        return np.asarray(column.counts[:, _spread_bins(column, wanted)].any(axis=1))
+    if isinstance(column, Tags):
+        chosen = set(wanted["values"])
+        some = np.array([name in chosen for name in column.names], dtype=bool)
+        through = np.zeros(column.size, dtype=bool)
+        through[column.rows[some[column.codes]]] = True
+        return through | column.without if None in chosen else through
     if isinstance(column, Names):
         chosen = set(wanted["values"])
         some = np.array([name in chosen for name in column.names] + [None in chosen], dtype=bool)
@@ -129,6 +135,27 @@ def passes(column: Numbers | Names, wanted: Mapping[str, Sequence[Any]]) -> NDAr
     if any(math.isnan(v) for v in numbers):
         through |= np.isnan(values) & ~column.missing
     return through | column.missing if None in wanted["values"] else through
+
+
+def on_edges(spread: Spread, wanted: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether the bins of a `Spread` alone tell what a filter lets through."""
+    if "values" in wanted:
+        return all(value in APART for value in wanted["values"])
+    low, high = wanted["range"]
+    return (low is None or low in spread.edges) and (high is None or high in spread.edges)
+
+
+def _spread_bins(spread: Spread, wanted: Mapping[str, Sequence[Any]]) -> NDArray[np.bool_]:
+    n = len(spread.edges) - 1
+    inside = np.zeros(n + 3, dtype=bool)
+    if "values" in wanted:
+        inside[n:] = [name in wanted["values"] for name in APART[:3]]
+        return inside
+    low, high = wanted["range"]
+    inside[:n] = True if low is None else spread.edges[:-1] >= low
+    inside[:n] &= True if high is None else spread.edges[1:] <= high
+    inside[n + 1], inside[n + 2] = low is None, high is None
+    return inside
 
 
 def holding(table: Table, text: str, columns: Sequence[str]) -> NDArray[np.bool_]:
@@ -147,8 +174,13 @@ def holding(table: Table, text: str, columns: Sequence[str]) -> NDArray[np.bool_
 def order(table: Table, column: str, *, descending: bool) -> NDArray[np.int64]:
     """The trajectories' places in the order of a column; what has no value comes last, equals by id."""
     held = table.columns[column]
-    if isinstance(held, Names):
-        keys: NDArray[Any] = held.codes
+    keys: NDArray[Any]
+    if isinstance(held, Tags):  # by the first of them
+        keys = np.full(len(table), len(held.names))
+        np.minimum.at(keys, held.rows, held.codes)
+        last = held.without
+    elif isinstance(held, Names):
+        keys = held.codes
         last = keys == len(held.names)
     else:
         keys = held.values
@@ -163,66 +195,72 @@ def order(table: Table, column: str, *, descending: bool) -> NDArray[np.int64]:
 
 
 def charts(
-    table: Table,
+    sources: Mapping[str, Source],
+    columns: Mapping[str, Column | Spread],
     binned: Mapping[str, Bins],
-    shown: Sequence[str],
     masks: Mapping[str, NDArray[np.bool_]],
+    size: int,
 ) -> list[dict[str, Any]]:
-    """One chart per shown column, as plain values.
+    """One chart per column, as plain values.
 
     Args:
+        binned: `bins` of those columns that are `Numbers`.
         masks: what each filter lets through, by its column; of other names, what is no column's own filter.
+        size: the number of trajectories.
     """
-    failing = np.zeros(len(table), dtype=np.uint8)
+    failing = np.zeros(size, dtype=np.uint8)
     for mask in masks.values():
         failing += ~mask
     drawn = []
-    for name in shown:
+    for name, column in columns.items():
         own = masks.get(name)
         kept = failing == 0 if own is None else failing == (~own).astype(np.uint8)
-        column = table.columns[name]
-        if isinstance(column, Names):
-            drawn.append(_bars(COLUMNS[name], column, kept, own))
+        about = {"column": name, "label": sources[name].label, "kind": sources[name].kind}
+        if isinstance(column, Spread):
+            counts = column.counts.sum(axis=0), kept @ column.counts
+            drawn.append(about | {"log": False} | _histogram(column.edges, *counts))
+        elif isinstance(column, Numbers):
+            held = binned[name]
+            counts = _counts(held.codes, kept, len(held.edges) + 3)
+            drawn.append(about | {"log": held.log} | _histogram(held.edges, *counts))
         else:
-            drawn.append(_histogram(COLUMNS[name], binned[name], kept))
+            drawn.append(about | _bars(column, kept, own))
     return drawn
 
 
-def _histogram(column: Source, held: Bins, kept: NDArray[np.bool_]) -> dict[str, Any]:
-    n = len(held.edges) - 1
-    all_, some = _counts(held.codes, kept, n + len(APART))
-    return {
-        "column": column.name,
-        "label": column.label,
-        "kind": column.kind,
-        "log": held.log,
-        "edges": held.edges.tolist(),
-        "all": all_[:n],
-        "kept": some[:n],
-        "apart": [[APART[i], all_[n + i], some[n + i]] for i in range(len(APART)) if all_[n + i]],
-    }
+def _histogram(edges: NDArray[Any], every: NDArray[Any], kept: NDArray[Any]) -> dict[str, Any]:
+    n = len(edges) - 1
+    all_, some = every.astype(np.int64).tolist(), kept.astype(np.int64).tolist()
+    apart = [[APART[i - n], all_[i], some[i]] for i in range(n, len(all_)) if all_[i]]
+    return {"edges": edges.tolist(), "all": all_[:n], "kept": some[:n], "apart": apart}
 
 
-def _bars(
-    column: Source, held: Names, kept: NDArray[np.bool_], own: NDArray[np.bool_] | None
-) -> dict[str, Any]:
-    all_, some = _counts(held.codes, kept, len(held.names) + 1)
-    names = [*held.names, None]
-    chosen = set() if own is None else set(np.unique(held.codes[own]).tolist())
-    ranked = sorted((i for i in range(len(names)) if all_[i]), key=lambda i: (-all_[i], i))
-    if len(chosen) > MOST_BARS:
-        chosen = set()
-    top = [i for place, i in enumerate(ranked) if place < MOST_BARS or i in chosen]
+def _bars(column: Names | Tags, kept: NDArray[np.bool_], own: NDArray[np.bool_] | None) -> dict[str, Any]:
+    """The most frequent names, and those that a filter chose, then how many others there are."""
+    size = len(column.names) + 1
+    if isinstance(column, Tags):
+        counts = _counts(column.codes, kept[column.rows], size)
+        without = column.without
+        for count, missing in zip(counts, (without, without & kept), strict=True):
+            count[-1] = np.count_nonzero(missing)
+    else:
+        counts = _counts(column.codes, kept, size)
+    all_, some = (count.tolist() for count in counts)
+    names = [*column.names, None]
+    chosen = set()
+    if own is not None and isinstance(column, Names):
+        chosen = set(np.unique(column.codes[own]).tolist())
+    ranked = sorted((i for i in range(size) if all_[i]), key=lambda i: (-all_[i], i))
+    few = len(chosen) <= MOST_BARS
+    top = [i for place, i in enumerate(ranked) if place < MOST_BARS or (few and i in chosen)]
     rest = set(ranked) - set(top)
     return {
-        "column": column.name,
-        "label": column.label,
-        "kind": "text",
         "bars": [[names[i], all_[i], some[i]] for i in top],
         "others": [len(rest), sum(all_[i] for i in rest), sum(some[i] for i in rest)],
     }
 
 
-def _counts(codes: NDArray[Any], kept: NDArray[np.bool_], size: int) -> tuple[list[int], list[int]]:
-    every = np.bincount(codes, minlength=size)
-    return every.tolist(), np.bincount(codes[kept], minlength=size).tolist()
+def _counts(
+    codes: NDArray[Any], kept: NDArray[np.bool_], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.bincount(codes, minlength=size), np.bincount(codes[kept], minlength=size)

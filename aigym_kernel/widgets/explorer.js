@@ -16,7 +16,7 @@ import { trajectoryPane } from "./player.js";
 /**
  * @typedef {{where: Record<string, import("./crossfilter.js").Filter>, filters: Record<string, import("./crossfilter.js").Filter>,
  *   search: string, order_by: string, descending: boolean, columns: string[], selected: string, chosen: string[],
- *   step: number, view: string, offered: [string, string, "number" | "time" | "text"][],
+ *   step: number, view: string, offered: [string, string, string][],
  *   charts: (import("./crossfilter.js").Histogram | import("./crossfilter.js").Bars)[], total: number, among: number,
  *   rows: import("./list.js").Row[], stamp: number, trajectory: import("./player.js").Shown | {}, error: string}} State
  * @typedef {import("@anywidget/types").AnyModel<State>} Model

@@ -28,8 +28,8 @@ from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
 from aigym_kernel.widgets import crossfilter, source, stills
 from aigym_kernel.widgets.answers import CHANGED, answer
-from aigym_kernel.widgets.columns import COLUMNS, EMPTY, SEARCHED, Names, read, selection
-from aigym_kernel.widgets.filters import checked, packed, query, unpacked
+from aigym_kernel.widgets.columns import COLUMNS, SEARCHED, Column, Numbers, Spread, empty, read, rewards
+from aigym_kernel.widgets.filters import checked, condition, packed, unpacked
 from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.rows import plain
 from aigym_kernel.widgets.shown import shown
@@ -38,7 +38,19 @@ if TYPE_CHECKING:
     import pandas
 
 FIRST_ROWS = 60
-CHARTED = ("return", "length", "score", "started_at", "outcome", "env_id", "agent", "run_id")
+CHARTED = (
+    "return",
+    "length",
+    "score",
+    "started_at",
+    "outcome",
+    "env_id",
+    "task_id",
+    "agent",
+    "run_id",
+    "tags",
+)
+REWARDS_AT_ONCE = 500_000  # steps; with more than these their chart has to be asked for
 VIEWS = ("trajectory",)
 _KEPT_IN_LINKS = ("where", *CHANGED)
 
@@ -80,7 +92,9 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, store: Store | None = None, **state: Any) -> None:
         self.store = store or Store()
-        self.table = EMPTY
+        self.table = empty()
+        self.sparks: dict[str, list[float | None]] = {}  # of trajectories that were in view
+        self._spread: Spread | None = None
         self.places: NDArray[np.int64] = np.array([], dtype=np.int64)  # of the listed, in their order
         self._bins: dict[str, crossfilter.Bins] = {}
         self._masks: dict[str, tuple[Any, NDArray[np.bool_]]] = {}
@@ -118,9 +132,12 @@ class Explorer(anywidget.AnyWidget):
     @property
     def sql(self) -> str:
         """A SELECT for `aigym.sql` that gives the trajectories that pass, in the order of the list."""
-        found = query([self.where, self.filters], COLUMNS, search=self.search)
+        test = condition([self.where, self.filters], COLUMNS, self.search)
         direction = "DESC" if self.descending else "ASC"
-        return f"{found} ORDER BY {COLUMNS[self.order_by].sql} {direction} NULLS LAST, trajectory_id"
+        column = "tags[1]" if self.order_by == "tags" else COLUMNS[self.order_by].sql
+        return (
+            f"SELECT * FROM trajectories WHERE {test} ORDER BY {column} {direction} NULLS LAST, trajectory_id"
+        )
 
     @property
     def selection(self) -> list[str]:
@@ -149,8 +166,8 @@ class Explorer(anywidget.AnyWidget):
     def refresh(self) -> None:
         """Read the store again: charts, list, and what is selected where nothing was."""
         with self._problems_shown("list"):
-            self.table = read(self.store, query([self.where], COLUMNS, select=selection()))
-            self._masks, self._order, self._bins = {}, (None, self.places), {}
+            self.table = read(self.store, condition([self.where], COLUMNS))
+            self._masks, self._order, self._bins, self._spread = {}, (None, self.places), {}, None
             self.among = len(self.table)
             known = [c for c in COLUMNS.values() if self._has_values(c.name)]
             self.offered = [[c.name, c.label, c.kind] for c in known]
@@ -174,15 +191,36 @@ class Explorer(anywidget.AnyWidget):
     # Computed
 
     def _has_values(self, name: str) -> bool:
+        if name == "reward":
+            return self.table.steps > 0
         column = self.table.columns[name]
-        return bool(column.names) if isinstance(column, Names) else not column.missing.all()
+        return not column.missing.all() if isinstance(column, Numbers) else bool(column.names)
+
+    def _charted(self) -> list[str]:
+        """The columns to chart: those asked for, else those that say something at little cost."""
+        if self.columns:
+            return list(self.columns)
+        found = [name for name in CHARTED if self._has_values(name)]
+        if 0 < self.table.steps <= REWARDS_AT_ONCE:
+            found.insert(found.index("length") + 1, "reward")
+        return found
+
+    def _column(self, name: str) -> Column | Spread:
+        if name != "reward":
+            return self.table.columns[name]
+        if self._spread is None:
+            self._spread = rewards(
+                self.store,
+                self.table,
+                lambda low, high, whole: crossfilter.edges_between(low, high, whole=whole),
+            )
+        return self._spread
 
     def _narrow(self) -> None:
         masks = self._masks_now()
-        shown_columns = self.columns or [n for n in CHARTED if self._has_values(n)]
-        for name in shown_columns:
-            column = self.table.columns[name]
-            if name not in self._bins and not isinstance(column, Names):
+        columns = {name: self._column(name) for name in self._charted()}
+        for name, column in columns.items():
+            if name not in self._bins and isinstance(column, Numbers):
                 self._bins[name] = crossfilter.bins(column, time=COLUMNS[name].kind == "time")
         through = np.ones(len(self.table), dtype=bool)
         for mask in masks.values():
@@ -192,7 +230,7 @@ class Explorer(anywidget.AnyWidget):
             self._order = (by, crossfilter.order(self.table, self.order_by, descending=self.descending))
         self.places = self._order[1][through[self._order[1]]]
         with self.hold_sync():
-            self.charts = crossfilter.charts(self.table, self._bins, shown_columns, masks)
+            self.charts = crossfilter.charts(COLUMNS, columns, self._bins, masks, len(self.table))
             self.total = len(self.places)
             self.rows = plain(self.table, self.places[:FIRST_ROWS])
             self.stamp += 1
@@ -208,10 +246,18 @@ class Explorer(anywidget.AnyWidget):
             if name in held and held[name][0] == how:
                 self._masks[name] = held[name]
             elif name:
-                self._masks[name] = (how, crossfilter.passes(self.table.columns[name], how))
+                self._masks[name] = (how, self._passes(name, how))
             else:
                 self._masks[name] = (how, crossfilter.holding(self.table, how, SEARCHED))
         return {name: mask for name, (_, mask) in self._masks.items()}
+
+    def _passes(self, name: str, how: dict[str, list[Any]]) -> NDArray[np.bool_]:
+        column = self._column(name)
+        if not isinstance(column, Spread) or crossfilter.on_edges(column, how):
+            return crossfilter.passes(column, how)
+        test = condition([{name: how}], COLUMNS)
+        ids = self.store.sql(f"SELECT trajectory_id FROM trajectories WHERE {test}")["trajectory_id"]
+        return np.isin(self.table.ids.astype(str), ids.to_numpy(dtype=str))
 
     def _load(self) -> None:
         with self._problems_shown("trajectory"):

@@ -2,7 +2,7 @@
 
     checked({"return": (0, 10), "agent": ["ppo", "dqn"], "score": None}, columns)
         {"return": {"range": [0, 10]}, "agent": {"values": ["ppo", "dqn"]}, "score": {"values": [None]}}
-    query([filters], search="snake")       a SELECT on ``trajectories`` for `aigym.sql`
+    condition([filters], columns)          an SQL expression on ``trajectories``
     packed({...}), unpacked(text)          a permalink: compact, URL-safe, with a version
 
 A range includes both ends; None is an open end. Times are seconds since 1970. Among the values of numbers,
@@ -64,7 +64,7 @@ def _checked(column: Source, given: object) -> Filter:
         kind = "range" if isinstance(given, tuple) else "values"
         parts = list(given) if isinstance(given, list | tuple | set | frozenset) else [given]
     if kind == "range":
-        if len(parts) != 2 or column.kind == "text":
+        if len(parts) != 2 or column.kind in ("text", "tags"):
             raise wrong
         low, high = (None if end is None else _number(column, end, wrong) for end in parts)
         if low is not None and high is not None and low > high:
@@ -84,7 +84,7 @@ def _number(column: Source, value: object, wrong: AigymError) -> float:
 def _value(column: Source, value: object, wrong: AigymError) -> Any:
     if value is None:
         return None
-    if column.kind == "text":
+    if column.kind in ("text", "tags"):
         if not isinstance(value, str):
             raise wrong
         return value
@@ -96,28 +96,27 @@ def _value(column: Source, value: object, wrong: AigymError) -> Any:
 # SQL
 
 
-def query(
-    filters: Iterable[Mapping[str, Filter]],
-    columns: Mapping[str, Source],
-    *,
-    select: str = "*",
-    search: str = "",
+def condition(
+    filters: Iterable[Mapping[str, Filter]], columns: Mapping[str, Source], search: str = ""
 ) -> str:
-    """One SELECT on ``trajectories`` for those that pass all filters and hold the searched text."""
+    """An SQL expression on ``trajectories`` for those that pass all filters and hold the searched text."""
     tests = [_test(columns[name], wanted) for some in filters for name, wanted in some.items()]
     if search:
         text = _text(search.lower())
         tests.append(f"({' OR '.join(f'contains(lower({name}), {text})' for name in SEARCHED)})")
-    return f"SELECT {select} FROM trajectories" + (f" WHERE {' AND '.join(tests)}" if tests else "")
+    return " AND ".join(tests) or "true"
 
 
 def _test(column: Source, wanted: Filter) -> str:
+    if column.kind == "tags":
+        some = [value for value in wanted["values"] if value is not None]
+        either = [f"list_has_any(tags, [{', '.join(map(_text, some))}])"] if some else []
+        either += ["len(tags) = 0"] if None in wanted["values"] else []
+        return f"({' OR '.join(either)})" if either else "false"
     test = _range(column, *wanted["range"]) if "range" in wanted else _values(column, wanted["values"])
-    return (
-        test
-        if column.among is None
-        else f"trajectory_id IN (SELECT trajectory_id FROM {column.among} WHERE {test})"
-    )
+    if column.kind == "rewards":
+        return f"trajectory_id IN (SELECT trajectory_id FROM steps WHERE {test})"
+    return test
 
 
 def _range(column: Source, low: float | None, high: float | None) -> str:

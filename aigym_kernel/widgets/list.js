@@ -4,22 +4,24 @@
  *
  * The grid keeps the focus; its active row is the open trajectory. Rows can be marked beside that (`chosen`).
  */
-import { badge, formatNumber, formatTime, h } from "./drawing.js";
+import { badge, formatNumber, formatTime, h, svg } from "./drawing.js";
 
 /**
  * @typedef {{trajectory_id: string, run_id: string | null, env_id: string | null, agent: string | null,
  *   outcome: string | null, length: number, return: number | string | null, score: number | string | null,
- *   started_at: number | null}} Row numbers that JSON lacks are text
+ *   started_at: number | null, tags: string[]}} Row numbers that JSON lacks are text
  */
 
-/** @type {[keyof Row, string, string][]} column, heading, kind */
+/** @type {[keyof Row | "", string, string][]} column to sort by, heading, kind */
 const LIST_COLUMNS = [
   ["started_at", "started", "time"], ["env_id", "env", "name"], ["agent", "agent", "name"],
   ["outcome", "outcome", "badge"], ["length", "steps", "number"], ["return", "return", "number"], ["score", "score", "number"],
+  ["", "rewards", "spark"], ["tags", "tags", "name"],
 ];
 export const ROW_PX = 26;
 export const BLOCK = 60;
 const OVERSCAN = 8;
+const SPARK_MS = 150;
 
 /** Which rows to draw: [from, to). @param {number} top scrolled by, in pixels @param {number} height of the view
  * @param {number} total rows @returns {[number, number]} */
@@ -34,30 +36,54 @@ export function blocksOf(from, to) {
   return to > from ? Array.from({ length: Math.floor((to - 1) / BLOCK) - first + 1 }, (_, i) => first + i) : [];
 }
 
+/** The bars of a small picture of rewards: gains above the middle, losses below it, in a box of 1 by 2 per part.
+ * @param {readonly (number | null)[]} rewards @param {1 | -1} sign */
+export function sparkPath(rewards, sign) {
+  const most = Math.max(...rewards.map((r) => Math.abs(r ?? 0)), 0) || 1;
+  return rewards
+    .map((r, i) => ((r ?? 0) * sign > 0 ? `M${i + 0.1} 1v${(-Number(r) / most).toFixed(2)}h.8V1z` : ""))
+    .join("");
+}
+
+/** @param {readonly (number | null)[] | undefined} rewards */
+function spark(rewards) {
+  if (!rewards?.length) return "";
+  return svg("svg", { viewBox: `0 0 ${rewards.length} 2`, preserveAspectRatio: "none", class: "aigym-spark", "aria-hidden": "true" },
+    svg("path", { class: "aigym-up", d: sparkPath(rewards, 1) }), svg("path", { class: "aigym-down", d: sparkPath(rewards, -1) }));
+}
+
 /** @param {Row} row @param {keyof Row} column @param {Date} now @returns {Node | string} */
 function listCell(row, column, now) {
   const value = row[column];
   if (column === "started_at") return formatTime(row.started_at, now);
   if (column === "outcome") return badge(row.outcome ?? "none");
   if (column === "env_id") return (row.env_id ?? "–").replace(/^aigym\//, "");
-  return typeof value === "number" || value === null ? formatNumber(value) : value;
+  if (column === "tags") return h("span", {}, ...row.tags.map((tag) => h("span", { class: "aigym-tag" }, tag)));
+  if (column === "score" && typeof value === "number") {
+    const passed = { passed: "aigym-full", failed: "aigym-short" }[row.outcome ?? ""] ?? "";
+    return h("span", { class: `aigym-score ${passed}` }, formatNumber(value));
+  }
+  return typeof value === "number" || value === null ? formatNumber(value) : String(value);
 }
 
 /** @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane & {focus: () => void}} */
 export function listPane({ model, ask, change, signal }) {
   const heads = LIST_COLUMNS.map(([column, name, kind]) => {
+    if (!column) return h("div", { role: "columnheader", class: "aigym-cell-name" }, name);
     const button = h("button", { type: "button", title: `sort by ${name}` }, name);
     button.addEventListener("click", () => {
       const again = model.get("order_by") === column;
       change(again ? { descending: !model.get("descending") } : { order_by: column, descending: true });
     });
-    return h("div", { role: "columnheader", class: `aigym-${kind}` }, button);
+    return h("div", { role: "columnheader", class: `aigym-cell-${kind}` }, button);
   });
   const body = h("div", { class: "aigym-rows", role: "rowgroup" });
   const grid = h("div", { class: "aigym-grid", role: "grid", tabindex: "0", "aria-label": "trajectories", "aria-multiselectable": "true" },
-    h("div", { class: "aigym-grid-head", role: "row" }, ...heads), body);
+    h("div", { class: "aigym-grid-head", role: "row" }, h("div", { role: "columnheader", "aria-label": "marked" }), ...heads), body);
   const count = h("span", { class: "aigym-dull", role: "status" });
-  const node = h("section", { class: "aigym-list", "aria-label": "list of trajectories" }, grid, h("div", { class: "aigym-list-foot" }, count));
+  const unmark = h("button", { type: "button", class: "aigym-chip", title: "unmark all (Shift+X)" });
+  unmark.addEventListener("click", () => setChosen([]));
+  const node = h("section", { class: "aigym-list", "aria-label": "list of trajectories" }, grid, h("div", { class: "aigym-list-foot" }, count, unmark));
   const mark = Math.random().toString(36).slice(2);
 
   /** @type {Map<number, Row[]>} */
@@ -66,8 +92,12 @@ export function listPane({ model, ask, change, signal }) {
   let fresh = new Set();
   /** @type {Map<number, HTMLElement>} */
   const drawn = new Map();
+  /** @type {Map<string, (number | null)[]>} */
+  const sparks = new Map();
+  let chosen = new Set(model.get("chosen")); // ahead of what Python has confirmed, as is `open`
   let at = -1; // the active row
-  let open = ""; // the trajectory that was opened last, ahead of what Python has confirmed
+  let anchor = -1; // where Shift begins
+  let open = ""; // the trajectory that was opened last
 
   /** @param {number} i @returns {Row | undefined} */
   const rowAt = (i) => blocks.get(Math.floor(i / BLOCK))?.[i % BLOCK];
@@ -90,15 +120,15 @@ export function listPane({ model, ask, change, signal }) {
   function fill(line, i, row, now) {
     line.dataset.id = row?.trajectory_id ?? "";
     line.title = row ? `${row.trajectory_id}, run ${row.run_id}` : "";
-    line.replaceChildren(...LIST_COLUMNS.map(([column, , kind]) =>
-      h("div", { role: "gridcell", class: `aigym-${kind}` }, row ? listCell(row, column, now) : "…")));
+    line.replaceChildren(h("div", { role: "gridcell", class: "aigym-check" }, "✓"), ...LIST_COLUMNS.map(([column, , kind]) =>
+      h("div", { role: "gridcell", class: `aigym-cell-${kind}` }, !row ? "…" : column ? listCell(row, column, now) : spark(sparks.get(row.trajectory_id)))));
+    line.dataset.drawn = String(!!row && sparks.has(row.trajectory_id));
     line.setAttribute("aria-rowindex", String(i + 2));
   }
   function draw() {
     const total = model.get("total");
     const [from, to] = inView(grid.scrollTop, grid.clientHeight, total);
     const now = new Date();
-    const chosen = new Set(model.get("chosen"));
     for (const [i, line] of drawn) {
       if (i >= from && i < to) continue;
       line.remove();
@@ -113,7 +143,8 @@ export function listPane({ model, ask, change, signal }) {
         fill(line, i, row, now);
         const after = /** @type {HTMLElement[]} */ ([...body.children]).find((one) => Number(one.getAttribute("aria-rowindex")) > i + 2);
         body.insertBefore(line, after ?? null);
-      } else if (line.dataset.stamp !== String(model.get("stamp")) || line.dataset.id !== (row?.trajectory_id ?? "")) {
+      } else if (line.dataset.stamp !== String(model.get("stamp")) || line.dataset.id !== (row?.trajectory_id ?? "")
+        || line.dataset.drawn !== String(!!row && sparks.has(row.trajectory_id))) {
         fill(line, i, row, now);
       }
       line.dataset.stamp = String(model.get("stamp"));
@@ -125,6 +156,42 @@ export function listPane({ model, ask, change, signal }) {
     if (active) grid.setAttribute("aria-activedescendant", active.id);
     else grid.removeAttribute("aria-activedescendant");
     for (const block of blocksOf(from, to)) load(block);
+    window.clearTimeout(sparkTimer);
+    sparkTimer = window.setTimeout(loadSparks, SPARK_MS);
+  }
+  let sparkTimer = 0;
+  signal.addEventListener("abort", () => window.clearTimeout(sparkTimer));
+  /** Fetches the pictures of the rows in view, once scrolling and brushing have come to rest. */
+  async function loadSparks() {
+    const ids = [...drawn.values()].map((line) => line.dataset.id ?? "").filter((id) => id && !sparks.has(id));
+    if (!ids.length || silent) return;
+    if (sparks.size > 5000) sparks.clear();
+    try {
+      for (const [id, values] of Object.entries(await ask("sparks", { ids }, { quietly: true }))) sparks.set(id, values);
+      draw();
+    } catch {
+      silent = true; // until the list changes, which needs a kernel
+    }
+  }
+  let silent = false;
+  /** @param {string[]} ids */
+  function setChosen(ids) {
+    chosen = new Set(ids);
+    foot();
+    draw();
+    change({ chosen: ids }).catch(() => { chosen = new Set(model.get("chosen")); foot(); draw(); });
+  }
+  /** @param {number} i */
+  function toggle(i) {
+    const id = rowAt(i)?.trajectory_id;
+    if (!id) return;
+    anchor = i;
+    setChosen(chosen.has(id) ? [...chosen].filter((one) => one !== id) : [...chosen, id]);
+  }
+  /** Marks from the anchor to a row. @param {number} i */
+  function extend(i) {
+    if (anchor < 0) anchor = at < 0 ? i : at;
+    ask("choose", { from: Math.min(anchor, i), to: Math.max(anchor, i) });
   }
   /** Opens the trajectory in a row, once it is known, and brings it into view. @param {number} i */
   async function go(i) {
@@ -147,11 +214,24 @@ export function listPane({ model, ask, change, signal }) {
     const total = model.get("total");
     if (total) go(Math.max(0, Math.min(total - 1, at < 0 ? 0 : at + by)));
   };
+  const moveMarking = (/** @type {number} */ by) => {
+    const start = at;
+    if (anchor < 0) anchor = start;
+    move(by);
+    if (start >= 0) extend(at);
+  };
   body.addEventListener("click", (event) => {
     const line = /** @type {HTMLElement} */ (event.target).closest(".aigym-row");
     const found = [...drawn].find(([, one]) => one === line);
-    if (found) go(found[0]);
     grid.focus({ preventScroll: true });
+    if (!found) return;
+    const onCheck = /** @type {HTMLElement} */ (event.target).classList.contains("aigym-check");
+    if (event.shiftKey) extend(found[0]);
+    else if (event.ctrlKey || event.metaKey || onCheck) toggle(found[0]);
+    else {
+      anchor = found[0];
+      go(found[0]);
+    }
   });
   let frame = 0;
   grid.addEventListener("scroll", () => { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); });
@@ -174,14 +254,22 @@ export function listPane({ model, ask, change, signal }) {
       const sorted = LIST_COLUMNS[i][0] === model.get("order_by");
       head.setAttribute("aria-sort", !sorted ? "none" : model.get("descending") ? "descending" : "ascending");
     });
-    const among = model.get("among");
-    count.textContent = total === among ? `${formatNumber(total)} trajectories` : `${formatNumber(total)} of ${formatNumber(among)} trajectories`;
+    silent = false;
+    anchor = -1;
+    foot();
     place();
     draw();
   }
+  function foot() {
+    const [total, among] = [model.get("total"), model.get("among")];
+    count.textContent = total === among ? `${formatNumber(total)} trajectories` : `${formatNumber(total)} of ${formatNumber(among)} trajectories`;
+    unmark.hidden = !chosen.size;
+    unmark.textContent = `${formatNumber(chosen.size)} marked ×`;
+  }
+  const showChosen = () => { chosen = new Set(model.get("chosen")); foot(); draw(); };
   const follow = () => { open = model.get("selected"); place(); draw(); };
   /** @type {[string, () => void][]} */
-  const listeners = [["stamp", update], ["selected", follow], ["chosen", draw]];
+  const listeners = [["stamp", update], ["selected", follow], ["chosen", showChosen]];
   for (const [name, act] of listeners) {
     model.on(`change:${name}`, act);
     signal.addEventListener("abort", () => model.off(`change:${name}`, act));
@@ -198,7 +286,9 @@ export function listPane({ model, ask, change, signal }) {
     keys: {
       j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
       PageDown: () => move(page()), PageUp: () => move(-page()),
+      x: () => toggle(at), X: () => setChosen([]), "Shift+ArrowDown": () => moveMarking(1), "Shift+ArrowUp": () => moveMarking(-1),
     },
-    help: [["j k ↑ ↓", "next, previous trajectory"], ["PageDown PageUp", "a page on, back"]],
+    help: [["j k ↑ ↓", "next, previous trajectory"], ["PageDown PageUp", "a page on, back"],
+      ["x", "mark the trajectory, or not"], ["Shift ↑ ↓", "mark on the way"], ["X", "unmark all"]],
   };
 }

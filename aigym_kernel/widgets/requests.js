@@ -6,7 +6,10 @@
  * playable. An answer that comes later takes the note away again.
  */
 
-/** @typedef {(what: string, args?: Record<string, any>) => Promise<any>} Ask */
+/**
+ * @typedef {(what: string, args?: Record<string, any>, how?: {quietly?: boolean}) => Promise<any>} Ask
+ *   quietly: what nobody has asked for is not missed either
+ */
 /** @typedef {{send: (content: any) => void, on: (name: any, callback: (...args: any[]) => void) => void,
  *   off: (name: any, callback: (...args: any[]) => void) => void}} Line what carries messages: a widget's model */
 
@@ -25,7 +28,7 @@ const SILENCE =
 export function requests(line, { tell, busy, signal }) {
   // Two views of one widget get each other's answers; so each has a name of its own.
   const name = Math.random().toString(36).slice(2);
-  /** @type {Map<string, {resolve: (value: any) => void, reject: (problem: Error) => void}>} */
+  /** @type {Map<string, {resolve: (value: any) => void, reject: (problem: Error) => void, quietly: boolean}>} */
   const waiting = new Map();
   let count = 0;
   let timer = 0;
@@ -36,7 +39,7 @@ export function requests(line, { tell, busy, signal }) {
   };
   const silent = () => {
     busy(false);
-    tell(SILENCE);
+    if ([...waiting.values()].some(({ quietly }) => !quietly)) tell(SILENCE);
     for (const { reject } of waiting.values()) reject(new Error(SILENCE));
     waiting.clear();
   };
@@ -45,7 +48,7 @@ export function requests(line, { tell, busy, signal }) {
     if (!mine) return;
     const asked = waiting.get(message.answer);
     waiting.delete(message.answer);
-    tell(message.error ?? "");
+    if (!asked?.quietly) tell(message.error ?? "");
     settle();
     if (message.error !== undefined) asked?.reject(new Error(message.error));
     else {
@@ -58,11 +61,11 @@ export function requests(line, { tell, busy, signal }) {
     window.clearTimeout(timer);
     line.off("msg:custom", hear);
   });
-  return (what, args = {}) => {
+  return (what, args = {}, { quietly = false } = {}) => {
     const ask = `${name}-${++count}`;
-    const answer = new Promise((resolve, reject) => waiting.set(ask, { resolve, reject }));
+    const answer = new Promise((resolve, reject) => waiting.set(ask, { resolve, reject, quietly }));
     answer.catch(() => {});
-    busy(true);
+    if (!quietly) busy(true);
     settle();
     line.send({ ...args, ask, what });
     return answer;
