@@ -63,7 +63,9 @@ def total(lab: Lab) -> int:
 
 def drag(lab: Lab, column: str, start: float, end: float) -> None:
     """Presses the mouse at one share of a histogram's width and lets go at another."""
-    box: Any = lab.page.locator(PLOT.format(column)).bounding_box()
+    plot = lab.page.locator(PLOT.format(column))
+    plot.scroll_into_view_if_needed()
+    box: Any = plot.bounding_box()
     x = [box["x"] + share * box["width"] for share in (start, end)]
     y = box["y"] + box["height"] / 2
     lab.page.mouse.move(x[0], y)
@@ -79,10 +81,11 @@ def test_screens(lab: Lab) -> None:
         lab.theme(f"JupyterLab {theme}")
         for width in (1280, 800):
             lab.page.set_viewport_size({"width": width, "height": 900})
-            drag(lab, "return", 0.3, 0.7)
+            drag(lab, "return", 0.25, 0.55)
             total(lab)
             lab.page.wait_for_timeout(400)
             lab.shot(f"crossfilter-{theme.lower()}-{width}", ".aigym-explorer")
+            lab.page.keyboard.press("c")
             lab.page.set_viewport_size({"width": width, "height": 900})
             for part in (".aigym-explorer", ".aigym-grid", ".aigym-crosses", ".aigym-chip-line"):
                 fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"

@@ -28,7 +28,17 @@ from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
 from aigym_kernel.widgets import crossfilter, source, stills
 from aigym_kernel.widgets.answers import CHANGED, answer
-from aigym_kernel.widgets.columns import COLUMNS, SEARCHED, Column, Numbers, Spread, empty, read, rewards
+from aigym_kernel.widgets.columns import (
+    COLUMNS,
+    SEARCHED,
+    Column,
+    Names,
+    Numbers,
+    Spread,
+    empty,
+    read,
+    rewards,
+)
 from aigym_kernel.widgets.filters import checked, condition, packed, unpacked
 from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.rows import plain
@@ -196,11 +206,15 @@ class Explorer(anywidget.AnyWidget):
         column = self.table.columns[name]
         return not column.missing.all() if isinstance(column, Numbers) else bool(column.names)
 
+    def _is_one_name(self, name: str) -> bool:
+        column = self.table.columns[name]
+        return isinstance(column, Names) and len(np.unique(column.codes)) == 1
+
     def _charted(self) -> list[str]:
         """The columns to chart: those asked for, else those that say something at little cost."""
         if self.columns:
             return list(self.columns)
-        found = [name for name in CHARTED if self._has_values(name)]
+        found = [name for name in CHARTED if self._has_values(name) and not self._is_one_name(name)]
         if 0 < self.table.steps <= REWARDS_AT_ONCE:
             found.insert(found.index("length") + 1, "reward")
         return found

@@ -12,11 +12,13 @@ import { badge, formatNumber, formatTime, h, svg } from "./drawing.js";
  *   started_at: number | null, tags: string[]}} Row numbers that JSON lacks are text
  */
 
-/** @type {[keyof Row | "", string, string][]} column to sort by, heading, kind */
+/** @type {[keyof Row | "", string, string, string][]} column to sort by, heading, kind, width */
 const LIST_COLUMNS = [
-  ["started_at", "started", "time"], ["env_id", "env", "name"], ["agent", "agent", "name"],
-  ["outcome", "outcome", "badge"], ["length", "steps", "number"], ["return", "return", "number"], ["score", "score", "number"],
-  ["", "rewards", "spark"], ["tags", "tags", "name"],
+  ["started_at", "started", "time", "minmax(74px, .9fr)"], ["env_id", "env", "name", "minmax(60px, 1.3fr)"],
+  ["agent", "agent", "name", "minmax(46px, 1fr)"], ["outcome", "outcome", "badge", "80px"],
+  ["length", "steps", "number", "minmax(44px, .6fr)"], ["return", "return", "number", "minmax(48px, .7fr)"],
+  ["score", "score", "number", "minmax(44px, .5fr)"], ["", "rewards", "spark", "minmax(54px, .8fr)"],
+  ["tags", "tags", "name", "minmax(40px, .7fr)"],
 ];
 export const ROW_PX = 26;
 export const BLOCK = 60;
@@ -36,7 +38,7 @@ export function blocksOf(from, to) {
   return to > from ? Array.from({ length: Math.floor((to - 1) / BLOCK) - first + 1 }, (_, i) => first + i) : [];
 }
 
-/** The bars of a small picture of rewards: gains above the middle, losses below it, in a box of 1 by 2 per part.
+/** The bars of a small picture of rewards: gains above 1, losses below it, one unit wide, at most one high.
  * @param {readonly (number | null)[]} rewards @param {1 | -1} sign */
 export function sparkPath(rewards, sign) {
   const most = Math.max(...rewards.map((r) => Math.abs(r ?? 0)), 0) || 1;
@@ -48,7 +50,9 @@ export function sparkPath(rewards, sign) {
 /** @param {readonly (number | null)[] | undefined} rewards */
 function spark(rewards) {
   if (!rewards?.length) return "";
-  return svg("svg", { viewBox: `0 0 ${rewards.length} 2`, preserveAspectRatio: "none", class: "aigym-spark", "aria-hidden": "true" },
+  const [up, down] = [rewards.some((r) => Number(r) > 0), rewards.some((r) => Number(r) < 0)];
+  const [top, height] = up && down ? [0, 2] : down ? [1, 1] : [0, 1];
+  return svg("svg", { viewBox: `0 ${top} ${rewards.length} ${height}`, preserveAspectRatio: "none", class: "aigym-spark", "aria-hidden": "true" },
     svg("path", { class: "aigym-up", d: sparkPath(rewards, 1) }), svg("path", { class: "aigym-down", d: sparkPath(rewards, -1) }));
 }
 
@@ -68,7 +72,7 @@ function listCell(row, column, now) {
 
 /** @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane & {focus: () => void}} */
 export function listPane({ model, ask, change, signal }) {
-  const heads = LIST_COLUMNS.map(([column, name, kind]) => {
+  const makeHead = (/** @type {(typeof LIST_COLUMNS)[0]} */ [column, name, kind]) => {
     if (!column) return h("div", { role: "columnheader", class: "aigym-cell-name" }, name);
     const button = h("button", { type: "button", title: `sort by ${name}` }, name);
     button.addEventListener("click", () => {
@@ -76,10 +80,13 @@ export function listPane({ model, ask, change, signal }) {
       change(again ? { descending: !model.get("descending") } : { order_by: column, descending: true });
     });
     return h("div", { role: "columnheader", class: `aigym-cell-${kind}` }, button);
-  });
+  };
+  /** Those that any trajectory has a value in. @type {typeof LIST_COLUMNS} */
+  let columns = [];
+  const header = h("div", { class: "aigym-grid-head", role: "row" });
   const body = h("div", { class: "aigym-rows", role: "rowgroup" });
   const grid = h("div", { class: "aigym-grid", role: "grid", tabindex: "0", "aria-label": "trajectories", "aria-multiselectable": "true" },
-    h("div", { class: "aigym-grid-head", role: "row" }, h("div", { role: "columnheader", "aria-label": "marked" }), ...heads), body);
+    header, body);
   const count = h("span", { class: "aigym-dull", role: "status" });
   const unmark = h("button", { type: "button", class: "aigym-chip", title: "unmark all (Shift+X)" });
   unmark.addEventListener("click", () => setChosen([]));
@@ -120,7 +127,7 @@ export function listPane({ model, ask, change, signal }) {
   function fill(line, i, row, now) {
     line.dataset.id = row?.trajectory_id ?? "";
     line.title = row ? `${row.trajectory_id}, run ${row.run_id}` : "";
-    line.replaceChildren(h("div", { role: "gridcell", class: "aigym-check" }, "✓"), ...LIST_COLUMNS.map(([column, , kind]) =>
+    line.replaceChildren(h("div", { role: "gridcell", class: "aigym-check" }, "✓"), ...columns.map(([column, , kind]) =>
       h("div", { role: "gridcell", class: `aigym-cell-${kind}` }, !row ? "…" : column ? listCell(row, column, now) : spark(sparks.get(row.trajectory_id)))));
     line.dataset.drawn = String(!!row && sparks.has(row.trajectory_id));
     line.setAttribute("aria-rowindex", String(i + 2));
@@ -250,9 +257,17 @@ export function listPane({ model, ask, change, signal }) {
     fresh = new Set([0]);
     body.style.height = `${total * ROW_PX}px`;
     grid.setAttribute("aria-rowcount", String(total + 1));
-    heads.forEach((head, i) => {
-      const sorted = LIST_COLUMNS[i][0] === model.get("order_by");
-      head.setAttribute("aria-sort", !sorted ? "none" : model.get("descending") ? "descending" : "ascending");
+    const offered = new Set(model.get("offered").map(([name]) => name));
+    const next = LIST_COLUMNS.filter(([column]) => !column || offered.has(column));
+    if (next.length !== columns.length || next.some((one, i) => one !== columns[i])) {
+      columns = next;
+      header.replaceChildren(h("div", { role: "columnheader", "aria-label": "marked" }), ...columns.map(makeHead));
+      grid.style.setProperty("--aigym-columns", `20px ${columns.map(([, , , width]) => width).join(" ")}`);
+    }
+    columns.forEach(([column], i) => {
+      if (!column) return;
+      const sorted = column === model.get("order_by");
+      header.children[i + 1].setAttribute("aria-sort", !sorted ? "none" : model.get("descending") ? "descending" : "ascending");
     });
     silent = false;
     anchor = -1;
