@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import settings
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
-from aigym_kernel.store import index, reader, runs, snapshot, statements
+from aigym_kernel.store import index, reader, runs, snapshot, statements, trash
 from aigym_kernel.store.reader import Page
 from aigym_kernel.store.records import (
     RunKind,
@@ -178,6 +178,49 @@ class Store:
         with self.writer(reader.run_of(self.folder, trajectory_id)) as writer:
             writer.note(trajectory_id, note)
         return note
+
+    def delete(self, run_id: str, *, ask: bool = True) -> Path | None:
+        """Moves a run with all that is recorded in it to the store's folder ``trash`` and returns its place
+        there; `restore` undoes it. None if the answer was no.
+
+        Args:
+            ask: a question first, on the terminal or in the notebook.
+
+        Raises:
+            UnknownName: there is no such run.
+            StoreError: it is queued or running, or the folder cannot be written.
+            AigymError: nobody is there to be asked.
+        """
+        folder = self.run_folder(run_id)
+        if not folder.is_dir():
+            self._known_folder(run_id)
+        return trash.delete(self.folder, folder, ask=ask)
+
+    def deleted(self) -> list[str]:
+        """What can be restored, the last deleted first: run ids with ``@`` and the time (UTC)."""
+        return trash.names(self.folder)
+
+    def restore(self, run_id: str) -> Path:
+        """Brings a deleted run back and returns its folder. Of several of one id the last deleted, unless
+        one of the names that `deleted` gives says which.
+
+        Raises:
+            UnknownName: no such run was deleted.
+            StoreError: there is a run of this id, or the folder cannot be written.
+        """
+        return trash.restore(self.folder, run_id)
+
+    def merge(self, other: Store | Path | str) -> list[str]:
+        """Copies the runs of another store into this one; returns the ids of those that were new or had
+        grown. Runs that are here already are skipped.
+
+        Raises:
+            StoreError: there is no store, or it is this one; runs there have the id of a different run here
+                (all are named, and nothing was copied); the disk is full, or the folder cannot be written.
+        """
+        from aigym_kernel.store import merging
+
+        return merging.merge(self, other.folder if isinstance(other, Store) else Path(other).expanduser())
 
     # Reading
 

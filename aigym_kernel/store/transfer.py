@@ -65,7 +65,7 @@ def import_(store: Store, path: Path | str, format: str | None, run_id: str | No
     provenance = {"source": str(source), "format": chosen.name, **_digest(source)}
     record = RunRecord(run_id=run_id, kind="import", name=title, provenance=provenance)
     known = set(store.sql("SELECT trajectory_id FROM trajectories")["trajectory_id"])
-    with _incoming(store) as staged:
+    with incoming(store) as staged:
         folder = staged.add_run(record)
         summary = {"trajectories": 0, "steps": 0, "new_ids": 0}
         with staged.writer(run_id) as writer:
@@ -112,7 +112,7 @@ def _digest(source: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _incoming(store: Store) -> Iterator[Store]:
+def incoming(store: Store) -> Iterator[Store]:
     """A store of its own on the same disk, which goes with the block."""
     parent = store.folder / "incoming"
     try:
