@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
-from aigym_kernel.widgets import crossfilter, source, stills
+from aigym_kernel.widgets import crossfilter, saved, source, stills
 from aigym_kernel.widgets.answers import CHANGED, answer
 from aigym_kernel.widgets.columns import (
     COLUMNS,
@@ -185,15 +186,31 @@ class Explorer(anywidget.AnyWidget):
             if not self.selected and self.rows:
                 self.selected = self.rows[0]["trajectory_id"]
 
-    def to_html(self) -> str:
-        """The same as static HTML, under 300 kB: no script, no network."""
+    def to_html(self, path: str | Path | None = None) -> str:
+        """A page that shows and plays the same without a kernel and without a network, under 1 MB: the first
+        rows of the list, the open trajectory, and others of the list while they fit. Written to ``path``
+        where one is given.
+
+        Raises:
+            AigymError: ``path`` cannot be written.
+        """
+        page = saved.whole(self)
+        if path is not None:
+            try:
+                Path(path).expanduser().write_text(page, encoding="utf-8")
+            except OSError as error:
+                raise AigymError(f"cannot write {path}: {error.strerror or error}") from None
+        return page
+
+    def static_html(self) -> str:
+        """The same as a picture, under 300 kB: no script."""
         error = f"<p>{rendering.escape(self.error)}</p>" if self.error else ""
         return error + stills.explorer(self.rows[: stills.LISTED], self.total, self.trajectory)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle
-        return {**data, "text/plain": repr(self), "text/html": self.to_html()}, metadata
+        return {**data, "text/plain": repr(self), "text/html": saved.part(self)}, metadata
 
     def __repr__(self) -> str:
         return f"Explorer({self.total:,} trajectories, selected {self.selected or 'none'}, step {self.step})"

@@ -31,7 +31,8 @@ body > div table { border-collapse: collapse; }
   body {
     background: #111; color: #e0e0e0; color-scheme: dark;
     --jp-ui-font-color1: #e0e0e0; --jp-ui-font-color2: #a9adb1; --jp-layout-color1: #111;
-    --jp-layout-color2: #262626; --jp-border-color2: #4a4d50; --jp-brand-color1: #64a5f0; --jp-warn-color1: #ffb74d;
+    --jp-layout-color2: #262626; --jp-border-color2: #4a4d50; --jp-brand-color1: #64a5f0;
+    --jp-warn-color1: #ffb74d;
   }
 }
 """
@@ -103,5 +104,5 @@ def _script(module: str, name: str) -> str:
 
 def lean(module: str) -> str:
     """JavaScript without the comments and blank lines that stand on lines of their own."""
-    without = re.sub(r"^[ \t]*/\*\*.*?\*/[ \t]*\n", "", module, flags=re.DOTALL | re.MULTILINE)
+    without = re.sub(r"^[ \t]*/\*\*(?:(?!\*/).)*\*/[ \t]*\n", "", module, flags=re.DOTALL | re.MULTILINE)
     return re.sub(r"^[ \t]*(//.*)?\n", "", without, flags=re.MULTILINE)

@@ -4,7 +4,7 @@
     part(explorer)         the same with the open trajectory alone, as an output of a notebook
 
 Both stay below `page.LIMIT` whatever was recorded: first the other trajectories are left out, then rows of
-the list, then the open trajectory, of which the still picture remains.
+the list, then the open trajectory, which is told.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def whole(explorer: Explorer) -> str:
     for row in explorer.rows[:OTHERS]:
         if row["trajectory_id"] == explorer.selected:
             continue
-        other = _other(explorer, row["trajectory_id"])
-        left -= _size(other)
-        if left < 0:
-            break
-        held["trajectories"][row["trajectory_id"]] = other
+        if other := _other(explorer, row["trajectory_id"]):
+            left -= _size(other)
+            if left < 0:
+                break
+            held["trajectories"][row["trajectory_id"]] = other
     title = f"{explorer.total:,} trajectories"
     return page.document(held, still, module=module, style=style, title=title)
 
@@ -59,6 +59,7 @@ def _held(explorer: Explorer, room: int) -> dict[str, Any]:
         state["total"] = len(state["rows"])
     if _size(held) > room:
         state["trajectory"] = {}
+        state["error"] = "The open trajectory is too large for this page; run the notebook to see it."
     return held
 
 
