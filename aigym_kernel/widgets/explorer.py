@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
+from aigym_kernel.store.schema import clean
 from aigym_kernel.widgets import crossfilter, saved, source, stills
 from aigym_kernel.widgets.answers import CHANGED, answer
 from aigym_kernel.widgets.columns import (
@@ -91,7 +92,7 @@ class Explorer(anywidget.AnyWidget):
     selected = traitlets.Unicode().tag(sync=True)
     chosen: Any = traitlets.List(traitlets.Unicode()).tag(sync=True)
     step = traitlets.Int(0, min=0).tag(sync=True)
-    view = traitlets.Enum(VIEWS, "trajectory").tag(sync=True)
+    view = traitlets.Unicode("trajectory").tag(sync=True)
     offered: Any = traitlets.List().tag(sync=True)
     charts: Any = traitlets.List().tag(sync=True)
     total = traitlets.Int(0).tag(sync=True)
@@ -138,6 +139,12 @@ class Explorer(anywidget.AnyWidget):
     def _check_columns(self, proposal: Any) -> Any:
         return [_known(name) for name in proposal["value"]]
 
+    @traitlets.validate("view")
+    def _check_view(self, proposal: Any) -> Any:
+        if proposal["value"] not in VIEWS:
+            raise UnknownName("view", proposal["value"], VIEWS)
+        return proposal["value"]
+
     # For Python
 
     @property
@@ -145,7 +152,7 @@ class Explorer(anywidget.AnyWidget):
         """A SELECT for `aigym.sql` that gives the trajectories that pass, in the order of the list."""
         test = condition([self.where, self.filters], COLUMNS, self.search)
         direction = "DESC" if self.descending else "ASC"
-        column = "tags[1]" if self.order_by == "tags" else COLUMNS[self.order_by].sql
+        column = "list_min(tags)" if self.order_by == "tags" else COLUMNS[self.order_by].sql
         return (
             f"SELECT * FROM trajectories WHERE {test} ORDER BY {column} {direction} NULLS LAST, trajectory_id"
         )
@@ -279,7 +286,7 @@ class Explorer(anywidget.AnyWidget):
             elif name:
                 self._masks[name] = (how, self._passes(name, how))
             else:
-                self._masks[name] = (how, crossfilter.holding(self.table, how, SEARCHED))
+                self._masks[name] = (how, crossfilter.holding(self.table, clean(how), SEARCHED))
         return {name: mask for name, (_, mask) in self._masks.items()}
 
     def _passes(self, name: str, how: dict[str, list[Any]]) -> NDArray[np.bool_]:
@@ -353,21 +360,17 @@ def explore(
         AigymError: a filter or a permalink that is none.
     """
     given = {"where": where, "filters": filters, "selected": selected, "view": view}
-    state = _of_permalink(permalink) if permalink is not None else {}
-    return Explorer(store, **{**state, **{name: value for name, value in given.items() if value is not None}})
-
-
-def _of_permalink(permalink: str) -> dict[str, Any]:
-    state = unpacked(permalink)
+    state = {} if permalink is None else unpacked(permalink)
+    for name in state:
+        if name not in _KEPT_IN_LINKS:
+            raise UnknownName("part of a permalink", name, _KEPT_IN_LINKS)
     try:
-        traits = Explorer.class_traits()
-        for name, value in state.items():
-            if name not in _KEPT_IN_LINKS:
-                raise UnknownName("part of a permalink", name, _KEPT_IN_LINKS)
-            traits[name].validate(None, value)
+        return Explorer(
+            store, **{**state, **{name: value for name, value in given.items() if value is not None}}
+        )
     except traitlets.TraitError as problem:
-        raise AigymError(f"permalink={permalink!r:.60} holds {name}={value!r:.60}: {problem}") from None
-    return state
+        what = "the explorer" if permalink is None else f"permalink={permalink!r:.60}"
+        raise AigymError(f"{what} cannot be opened like this: {problem}") from None
 
 
 def _known(name: str) -> str:

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aigym_kernel.errors import AigymError, UnknownName
+from aigym_kernel.store.schema import clean
 from aigym_kernel.widgets.columns import SEARCHED, Source
 
 VERSION = "1"
@@ -87,7 +88,7 @@ def _value(column: Source, value: object, wrong: AigymError) -> Any:
     if column.kind in ("text", "tags"):
         if not isinstance(value, str):
             raise wrong
-        return value
+        return clean(value)  # as recorded text was
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value if isinstance(value, str) and value in UNUSUAL else _number(column, value, wrong)
@@ -102,7 +103,7 @@ def condition(
     """An SQL expression on ``trajectories`` for those that pass all filters and hold the searched text."""
     tests = [_test(columns[name], wanted) for some in filters for name, wanted in some.items()]
     if search:
-        text = _text(search.lower())
+        text = _text(clean(search).lower())
         tests.append(f"({' OR '.join(f'contains(lower({name}), {text})' for name in SEARCHED)})")
     return " AND ".join(tests) or "true"
 
