@@ -1,6 +1,7 @@
 """Training: algorithms are generators of Updates, one file each.
 
     for update in ppo("CartPole-v1", PPOConfig.preset("CartPole-v1", seed=1)): ...
+    for update in dqn("CartPole-v1"): ...
     trajectories = evaluate(update.policy, "CartPole-v1")
 
 `runs.train` runs one in the background and records it. Trainers know nothing of stores, sandboxes or
@@ -12,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from aigym_kernel.train import dqn as _dqn
+from aigym_kernel.train import ppo as _ppo
+from aigym_kernel.train.dqn import DQNConfig, dqn
 from aigym_kernel.train.evaluation import evaluate
 from aigym_kernel.train.networks import Policy
-from aigym_kernel.train.ppo import PPOConfig, check, ppo
+from aigym_kernel.train.ppo import PPOConfig, ppo
 from aigym_kernel.trajectories import Update
 
 
@@ -22,11 +26,14 @@ from aigym_kernel.trajectories import Update
 class Algorithm:
     """A way to train, by name: its configuration, what checks an environment for it, its generator."""
 
-    config: type[PPOConfig]
+    config: type[PPOConfig] | type[DQNConfig]
     check: Callable[..., None]
     train: Callable[..., Iterator[Update]]
 
 
-ALGORITHMS = {"ppo": Algorithm(config=PPOConfig, check=check, train=ppo)}
+ALGORITHMS = {
+    "ppo": Algorithm(config=PPOConfig, check=_ppo.check, train=ppo),
+    "dqn": Algorithm(config=DQNConfig, check=_dqn.check, train=dqn),
+}
 
-__all__ = ["ALGORITHMS", "Algorithm", "PPOConfig", "Policy", "evaluate", "ppo"]
+__all__ = ["ALGORITHMS", "Algorithm", "DQNConfig", "PPOConfig", "Policy", "dqn", "evaluate", "ppo"]

@@ -1,12 +1,12 @@
-"""The network that PPO trains: an actor and a critic, two multi-layer perceptrons side by side.
+"""The networks that are trained: an actor and a critic side by side (PPO), or action values (DQN).
 
     policy = Policy(env.observation_space, env.action_space, hidden=(64, 64))
     action = policy.act(observation)                  # one observation in, one action out, both NumPy
     policy.save("policy.safetensors")
     policy = Policy.load("policy.safetensors")
 
-A file holds the weights and, as JSON in its header, the spaces and layer sizes: loading one runs no
-code from it. No convolutions and no recurrence: observations are flattened.
+Each part is a multi-layer perceptron. A file holds the weights and, as JSON in its header, the spaces and
+layer sizes: loading one runs no code from it. No convolutions and no recurrence: observations are flattened.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
@@ -28,14 +28,18 @@ from torch import nn
 from aigym_kernel.errors import TrainingError
 
 FORMAT = "aigym-policy-1"
+Head = Literal["actor-critic", "q", "dueling"]
 SMALL_NETWORK = 300_000
 """Up to so many weights one CPU thread is faster than several, by far when other processes compute too."""
 _SQRT2 = 2.0**0.5
 _MAX_FLAT = 1_000_000
 
 
-def check_spaces(observation: gymnasium.Space[Any], action: gymnasium.Space[Any], name: str) -> None:
-    """Whether a Policy can be built for these spaces of the environment called ``name``.
+def check_spaces(
+    observation: gymnasium.Space[Any], action: gymnasium.Space[Any], name: str, *, continuous: bool = True
+) -> None:
+    """Whether a Policy can be built for these spaces of the environment called ``name``; not ``continuous``:
+    one that acts by action values.
 
     Raises:
         TrainingError: it cannot; the message names the space and those that work.
@@ -55,19 +59,25 @@ def check_spaces(observation: gymnasium.Space[Any], action: gymnasium.Space[Any]
         )
     if isinstance(action, spaces.Discrete):
         return
-    if isinstance(action, spaces.Box) and action.dtype.kind == "f" and int(np.prod(action.shape)) > 0:
+    box = isinstance(action, spaces.Box) and action.dtype.kind == "f" and int(np.prod(action.shape)) > 0
+    if continuous and box:
         return
-    raise TrainingError(f"{name}: action_space {action} cannot be acted in; Discrete and Box of floats work")
+    working = "Discrete and Box of floats work" if continuous else "action values need Discrete"
+    raise TrainingError(f"{name}: action_space {action} cannot be acted in; {working}")
 
 
 class Policy(nn.Module):
-    """Actor and critic for one pair of spaces.
+    """What chooses actions for one pair of spaces.
+
+    ``head`` says what the network gives. ``actor-critic``: a distribution over actions, and a critic. ``q``:
+    the value of each choice, of which the highest is taken. ``dueling``: the same as the sum of the state's
+    value and each choice's advantage over the mean one (Wang et al. 2016, arXiv 1511.06581, equation 9).
 
     Observations: Box (flattened; uint8 divided by 255) or Discrete (one-hot). Actions: Discrete, as a
     softmax over the choices, or Box, as a Gaussian with its own spread per dimension whatever the
     observation; what leaves the box is clipped to it. Weights are orthogonal, scaled sqrt(2) in hidden
     layers, 0.01 for the actor's output and 1 for the critic's (Huang et al. 2022, details 2 and 3 of
-    core and continuous), drawn from ``generator`` alone.
+    core and continuous), drawn from ``generator`` alone. Hidden units are tanh, with action values ReLU.
 
     Raises:
         TrainingError: a space that it cannot handle.
@@ -79,15 +89,23 @@ class Policy(nn.Module):
         action_space: gymnasium.Space[Any],
         hidden: Sequence[int] = (64, 64),
         generator: torch.Generator | None = None,
+        *,
+        head: Head = "actor-critic",
     ) -> None:
         super().__init__()
-        check_spaces(observation_space, action_space, "policy")
+        check_spaces(observation_space, action_space, "policy", continuous=head == "actor-critic")
         self.observation_space = observation_space
         self.action_space = action_space
         self.hidden = tuple(hidden)
+        self.head = head
+        self.epsilon = 0.0  # the share of sampled actions that are drawn evenly, where there are values
         self.discrete = isinstance(action_space, spaces.Discrete)
         outputs = int(action_space.n) if isinstance(action_space, spaces.Discrete) else _width(action_space)
         inputs = _width(observation_space)
+        self.actor: nn.Module
+        if head != "actor-critic":
+            self.actor = _Values(inputs, self.hidden, outputs, generator, dueling=head == "dueling")
+            return
         self.actor = _mlp(inputs, self.hidden, outputs, 0.01, generator)
         self.critic = _mlp(inputs, self.hidden, 1, 1.0, generator)
         if not self.discrete:
@@ -116,8 +134,14 @@ class Policy(nn.Module):
         return value.squeeze(-1)
 
     def sample(self, inputs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """One action per row, drawn from the distribution: (B,) choices from 0, or (B, dimensions)."""
+        """One action per row: (B,) choices from 0, or (B, dimensions). Drawn from the distribution, or, by
+        action values, the best, and a choice drawn evenly with probability ``epsilon``."""
         output: torch.Tensor = self.actor(inputs)
+        if self.head != "actor-critic":
+            batch, choices = output.shape
+            drawn = torch.rand(batch, generator=generator, device=output.device) < self.epsilon
+            even = torch.randint(choices, (batch,), generator=generator, device=output.device)
+            return torch.where(drawn, even, output.argmax(-1))
         if self.discrete:
             return torch.multinomial(output.softmax(-1), 1, generator=generator).squeeze(-1)
         noise = torch.randn(output.shape, generator=generator, device=output.device)
@@ -204,6 +228,7 @@ class Policy(nn.Module):
             "observation_space": json.dumps(_space_to_dict(self.observation_space)),
             "action_space": json.dumps(_space_to_dict(self.action_space)),
             "hidden": json.dumps(self.hidden),
+            "head": self.head,
         }
         target.parent.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
@@ -239,6 +264,7 @@ class Policy(nn.Module):
             _space_from_dict(json.loads(header["action_space"])),
             json.loads(header["hidden"]),
             torch.Generator(),  # so that torch's global one is left alone; the weights are replaced below
+            head=next((h for h in get_args(Head) if h == header.get("head")), "actor-critic"),
         )
         policy.load_state_dict(weights)
         if env is not None:
@@ -265,8 +291,40 @@ def one_thread(policy: Policy) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _Values(nn.Module):
+    """Action values: (B, inputs) to (B, choices)."""
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        choices: int,
+        generator: torch.Generator | None,
+        *,
+        dueling: bool,
+    ) -> None:
+        super().__init__()
+        *first, last = hidden
+        self.body = _mlp(inputs, first, last, _SQRT2, generator, nn.ReLU)
+        self.advantage = _mlp(last, (), choices, 1.0, generator)
+        self.value = _mlp(last, (), 1, 1.0, generator) if dueling else None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        features = self.body(inputs).relu()
+        advantage: torch.Tensor = self.advantage(features)
+        if self.value is None:
+            return advantage
+        value: torch.Tensor = self.value(features)
+        return value + advantage - advantage.mean(-1, keepdim=True)
+
+
 def _mlp(
-    inputs: int, hidden: Sequence[int], outputs: int, gain: float, generator: torch.Generator | None
+    inputs: int,
+    hidden: Sequence[int],
+    outputs: int,
+    gain: float,
+    generator: torch.Generator | None,
+    activation: type[nn.Module] = nn.Tanh,
 ) -> nn.Sequential:
     sizes = [inputs, *hidden, outputs]
     layers: list[nn.Module] = []
@@ -276,7 +334,7 @@ def _mlp(
         linear: nn.Linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
         nn.init.orthogonal_(linear.weight, gain if last else _SQRT2, generator=generator)
         nn.init.zeros_(linear.bias)
-        layers += [linear] if last else [linear, nn.Tanh()]
+        layers += [linear] if last else [linear, activation()]
     return nn.Sequential(*layers)
 
 

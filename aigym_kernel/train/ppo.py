@@ -25,7 +25,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -36,7 +36,8 @@ from torch import nn
 from aigym_kernel import settings
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_one, make_vec
-from aigym_kernel.errors import TrainingError, UnknownName
+from aigym_kernel.errors import TrainingError
+from aigym_kernel.train import configs
 from aigym_kernel.train.collect import Collector, Rollout
 from aigym_kernel.train.networks import Policy, check_spaces, one_thread
 from aigym_kernel.trajectories import Update
@@ -96,25 +97,13 @@ class PPOConfig:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        units = self.hidden if isinstance(self.hidden, (tuple, list)) else ()
-        whole_units = all(isinstance(u, int) and u > 0 for u in units)
-        self._check("hidden", bool(units) and whole_units, "must be whole numbers above 0, such as (64, 64)")
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        whole = ("total_timesteps", "n_envs", "n_steps", "n_epochs", "n_minibatches", "seed")
-        for name in whole:
-            value = getattr(self, name)
-            least, most = (0, 2**32 - 1) if name == "seed" else (1, 2**53)
-            whole_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not whole_number or not least <= value <= most:
-                raise TrainingError(
-                    f"PPOConfig: {name}={value!r} must be a whole number from {least} to {most}"
-                )
-        for name in ("gamma", "gae_lambda"):
-            self._check(name, 0 <= self._number(name) <= 1, "must lie in [0, 1]")
-        for name in ("learning_rate", "clip_range", "max_grad_norm"):
-            self._check(name, 0 < self._number(name) < math.inf, "must be a number above 0")
-        for name in ("ent_coef", "vf_coef"):
-            self._check(name, 0 <= self._number(name) < math.inf, "must be a number from 0 on")
+        configs.check(
+            self,
+            whole=("total_timesteps", "n_envs", "n_steps", "n_epochs", "n_minibatches", "seed"),
+            unit=("gamma", "gae_lambda"),
+            positive=("learning_rate", "clip_range", "max_grad_norm"),
+            not_negative=("ent_coef", "vf_coef"),
+        )
         batch = self.n_envs * self.n_steps
         if batch % self.n_minibatches:
             near = [d for d in range(1, batch + 1) if batch % d == 0]
@@ -124,14 +113,6 @@ class PPOConfig:
                 f"n_envs * n_steps = {self.n_envs} * {self.n_steps} = {batch} steps; {nearest} does"
             )
 
-    def _number(self, name: str) -> float:
-        value = getattr(self, name)
-        return float(value) if isinstance(value, (int, float, np.number)) else math.nan
-
-    def _check(self, name: str, fine: bool, rule: str) -> None:
-        if not fine:
-            raise TrainingError(f"PPOConfig: {name}={getattr(self, name)!r} {rule}")
-
     @classmethod
     def preset(cls, env_id: str, **changes: Any) -> Self:
         """What was found to work for an environment, with ``changes``; the defaults where nothing was tried.
@@ -140,11 +121,7 @@ class PPOConfig:
             UnknownName: a change to a field that does not exist.
             TrainingError: a value that cannot be.
         """
-        known = [field.name for field in fields(cls)]
-        for name in changes:
-            if name not in known:
-                raise UnknownName("field of PPOConfig", name, known)
-        return cls(**{**PRESETS.get(env_id, {}), **changes})
+        return configs.preset(cls, PRESETS, env_id, changes)
 
 
 def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> None:

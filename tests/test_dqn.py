@@ -1,0 +1,327 @@
+"""DQN: the replay buffer against its definition, targets by hand, learning with thresholds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from aigym_kernel.errors import AigymError, TrainingError, UnknownName
+from aigym_kernel.train import ALGORITHMS, DQNConfig, Policy, dqn, evaluate
+from aigym_kernel.train.collect import Rollout
+from aigym_kernel.train.dqn import epsilon, targets
+from aigym_kernel.train.replay import Batch, Replay, _SumTree
+from aigym_kernel.trajectories import Update
+
+BOX = spaces.Box(-1, 1, (3,), np.float32)
+TINY: dict[str, Any] = {
+    "total_timesteps": 2_048,
+    "n_envs": 4,
+    "train_freq": 4,
+    "gradient_steps": 2,
+    "batch_size": 16,
+    "learning_starts": 64,
+    "buffer_size": 1_000,
+    "hidden": (16,),
+    "device": "cpu",
+}
+
+
+def tiny(**changes: Any) -> DQNConfig:
+    return DQNConfig(**{**TINY, **changes})
+
+
+def rollouts(random: np.random.Generator, sizes: list[int], envs: int) -> Iterator[Rollout]:
+    """Steps that can be told apart: every observation is a number of its own."""
+    number = itertools.count()
+    here = np.array([[next(number)] for _ in range(envs)], np.float32)
+    for steps in sizes:
+        observations = np.empty((steps + 1, envs, 1), np.float32)
+        observations[0] = here
+        dones = random.random((steps, envs)) < 0.25
+        truncated = []
+        for t, index in itertools.product(range(steps), range(envs)):
+            observations[t + 1, index] = next(number)
+            if dones[t, index] and random.random() < 0.5:
+                truncated.append((t, index, np.array([next(number)], np.float32)))
+        here = observations[-1]
+        yield Rollout(
+            observations=observations,
+            actions=torch.from_numpy(random.integers(0, 2, (steps, envs))),
+            rewards=random.normal(size=(steps, envs)).astype(np.float32),
+            dones=dones,
+            truncated=tuple(truncated),
+            trajectories=(),
+        )
+
+
+Transition = tuple[int, float, float, float]  # action, n-step reward, next observation, discount
+
+
+def defined(steps: list[Rollout], envs: int, n: int, gamma: float) -> dict[float, Transition]:
+    """By observation, what a transition is: up to n discounted rewards, up to the episode's end."""
+    found = {}
+    for index in range(envs):
+        rows = [
+            (
+                float(r.observations[t, index, 0]),
+                int(r.actions[t, index]),
+                float(r.rewards[t, index]),
+                bool(r.dones[t, index]),
+                next((float(o[0]) for s, i, o in r.truncated if (s, i) == (t, index)), None),
+                float(r.observations[t + 1, index, 0]),
+            )
+            for r in steps
+            for t in range(len(r.rewards))
+        ]
+        for t in range(len(rows) - n + 1):
+            total = 0.0
+            for k in range(n):
+                _, _, reward, done, final, following = rows[t + k]
+                total += gamma**k * reward
+                if done or k == n - 1:
+                    ended = done and final is None
+                    after = following if final is None else final
+                    found[rows[t][0]] = (rows[t][1], total, after, 0.0 if ended else gamma ** (k + 1))
+                    break
+    return found
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32), n=st.integers(1, 5), sizes=st.lists(st.integers(1, 9), min_size=4, max_size=9)
+)
+def test_what_is_drawn_is_what_was_done(alpha: float, seed: int, n: int, sizes: list[int]) -> None:
+    envs, gamma = 3, 0.9
+    added = list(rollouts(np.random.default_rng(seed), sizes, envs))
+    replay = Replay(20 * envs, n_envs=envs, n_step=n, gamma=gamma, alpha=alpha, seed=0)
+    for rollout in added:
+        replay.add(rollout)
+    rows = min(sum(sizes), 20)
+    assert len(replay) == max(0, rows - n + 1) * envs
+    if not len(replay):
+        return
+    batch = replay.sample(200, 0.5)
+    known = defined(added, envs, n, gamma)
+    oldest = sorted(float(o) for r in added for o in r.observations[:-1].ravel())
+    assert set(batch.observations.ravel()) <= set(oldest)
+    drawn = set()
+    for i, observation in enumerate(batch.observations.ravel()):
+        action, reward, after, discount = known[float(observation)]
+        drawn.add(float(observation))
+        assert batch.actions[i] == action
+        assert batch.rewards[i] == pytest.approx(reward, rel=1e-4, abs=1e-4)
+        assert batch.discounts[i] == pytest.approx(discount, rel=1e-5)
+        if discount:
+            assert batch.next_observations[i] == after
+    assert len(drawn) > len(replay) / 2  # all of them have their chance
+
+
+def test_old_rows_are_gone() -> None:
+    added = list(rollouts(np.random.default_rng(0), [30, 30], 2))
+    for alpha in (0.0, 1.0):
+        replay = Replay(40, n_envs=2, n_step=2, gamma=0.9, alpha=alpha, seed=0)
+        for rollout in added:
+            replay.add(rollout)
+        assert replay.sample(500, 1.0).observations.min() >= added[1].observations[10].min()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=70), st.integers(0, 2**32))
+def test_the_tree_finds_what_the_running_sum_says(priorities: list[float], seed: int) -> None:
+    values = np.array(priorities)
+    tree = _SumTree(len(values))
+    tree.set(np.arange(len(values)), values)
+    assert tree.total == pytest.approx(values.sum())
+    if values.sum() < 1e-6:
+        return
+    amounts = np.random.default_rng(seed).random(50) * tree.total
+    expected = np.searchsorted(np.cumsum(values), amounts, side="right")
+    found = tree.find(amounts)
+    assert (values[found] > 0).all()
+    edges = np.abs(np.cumsum(values)[None] - amounts[:, None]).min(axis=1) < 1e-9 * max(1.0, tree.total)
+    assert (found == expected)[~edges].all()
+
+
+def test_priorities_are_drawn_in_proportion_and_corrected_by_weights() -> None:
+    [rollout] = rollouts(np.random.default_rng(0), [8], 1)
+    replay = Replay(8, n_envs=1, n_step=1, gamma=0.9, alpha=0.5, seed=0)
+    replay.add(rollout)
+    everything = replay.sample(4_000, 1.0)
+    errors = np.array([1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 49.0, 64.0])[everything.indices]
+    replay.set_priorities(everything, errors)
+    batch = replay.sample(36_000, 1.0)
+    counts = np.bincount(batch.indices, minlength=8)
+    assert counts / 1_000 == pytest.approx(np.arange(1, 9), abs=0.05)  # the root of 1, 4, 9 ... of 36 in all
+    weight = {int(i): float(w) for i, w in zip(batch.indices, batch.weights)}
+    assert [weight[i] for i in range(8)] == pytest.approx([1 / i for i in range(1, 9)], rel=1e-3)
+
+
+class Rows(nn.Module):
+    """Values by the first input: row 0, row 1, ..."""
+
+    def __init__(self, *rows: list[float]) -> None:
+        super().__init__()
+        self.rows = torch.tensor(rows)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.rows[inputs[:, 0].long()]
+
+
+def test_targets_by_hand() -> None:
+    policy = Policy(spaces.Box(0, 9, (1,), np.float32), spaces.Discrete(3), (4,), head="q")
+    batch = Batch(
+        observations=np.zeros((2, 1), np.float32),
+        actions=np.zeros(2, np.int64),
+        rewards=np.array([1.0, 2.0], np.float32),
+        next_observations=np.array([[0.0], [1.0]], np.float32),
+        discounts=np.array([0.5, 0.0], np.float32),
+        weights=np.ones(2, np.float32),
+        indices=np.arange(2),
+    )
+    online, target = Rows([0.0, 9.0, 1.0], [1.0, 2.0, 3.0]), Rows([8.0, 2.0, 4.0], [7.0, 7.0, 7.0])
+    assert targets(online, target, policy, batch, double=False).tolist() == [1 + 0.5 * 8, 2.0]
+    assert targets(online, target, policy, batch, double=True).tolist() == [1 + 0.5 * 2, 2.0]
+
+
+def test_a_duelling_network_splits_value_and_advantage() -> None:
+    policy = Policy(BOX, spaces.Discrete(4), (16, 8), torch.Generator().manual_seed(0), head="dueling")
+    inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    features = policy.actor.body(inputs).relu()  # type: ignore[operator]
+    value = policy.actor.value(features)  # type: ignore[operator]
+    assert torch.allclose(policy.actor(inputs).mean(-1, keepdim=True), value, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["q", "dueling"])
+def test_a_saved_policy_acts_the_same(head: Any, tmp_path: Path) -> None:
+    policy = Policy(BOX, spaces.Discrete(4, start=2), (16,), torch.Generator().manual_seed(0), head=head)
+    loaded = Policy.load(policy.save(tmp_path / "policy.safetensors"))
+    observations = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    assert loaded.head == head
+    np.testing.assert_array_equal(loaded.act_batch(observations), policy.act_batch(observations))
+
+
+def test_epsilon_falls_and_is_the_share_of_random_actions() -> None:
+    config = tiny(exploration_fraction=0.5, exploration_final_eps=0.1)
+    assert [epsilon(config, p) for p in (0, 0.25, 0.5, 1)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    policy = Policy(BOX, spaces.Discrete(4), (16,), torch.Generator().manual_seed(0), head="q")
+    policy.epsilon = 0.4
+    inputs = torch.zeros(20_000, 3)
+    actions = policy.sample(inputs, torch.Generator().manual_seed(0))
+    best = int(policy.actor(inputs[:1]).argmax())
+    assert float((actions != best).float().mean()) == pytest.approx(0.4 * 3 / 4, abs=0.02)
+
+
+class Constant(gymnasium.Env[Any, Any]):
+    """Reward 1 for ever, cut or ended after ``steps``."""
+
+    def __init__(self, steps: int, end: str) -> None:
+        self.observation_space, self.action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(2)
+        self.steps, self.end = steps, end
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.t = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        over = self.t == self.steps
+        ended, cut = over and self.end == "terminated", over and self.end == "truncated"
+        return np.ones(1, np.float32), 1.0, ended, cut, {}
+
+
+def last(updates: Iterator[Update]) -> Update:
+    *_, update = updates
+    return update
+
+
+@pytest.mark.parametrize(("end", "value"), [("truncated", 1 / (1 - 0.8)), ("terminated", 1.0)])
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_cut_off_episode_is_bootstrapped_and_an_ended_one_is_not(
+    end: str, value: float, n_step: int
+) -> None:
+    config = tiny(total_timesteps=6_000, gamma=0.8, n_step=n_step, learning_rate=5e-3, tau=0.1)
+    update = last(dqn(lambda: Constant(1 if end == "terminated" else 4, end), config))
+    with torch.no_grad():
+        values = update.policy.actor(update.policy.encode(np.ones((1, 1), np.float32)))
+    assert values.max().item() == pytest.approx(value, rel=0.05)
+
+
+def metrics_of(config: DQNConfig) -> list[dict[str, float]]:
+    return [
+        {k: v for k, v in update.metrics.items() if k != "steps_per_second"}
+        for update in dqn("CartPole-v1", config)
+    ]
+
+
+def test_the_same_seed_gives_the_same_metrics_whatever_else_used_torch() -> None:
+    first = metrics_of(tiny(seed=3))
+    torch.rand(7)
+    np.random.rand(7)
+    assert metrics_of(tiny(seed=3)) == first
+    assert metrics_of(tiny(seed=4)) != first
+
+
+def test_updates_carry_every_metric_and_whole_trajectories() -> None:
+    updates = list(dqn("CartPole-v1", tiny()))
+    assert [u.step for u in updates] == [0, 1_008, 2_016, 2_048]
+    names = {
+        "td_loss",
+        "q_mean",
+        "epsilon",
+        "learning_rate",
+        "steps_per_second",
+        "return_mean",
+        "length_mean",
+    }
+    assert set(updates[1].metrics) == names
+    played = [t for u in updates for t in u.trajectories]
+    assert sum(map(len, played)) <= 2_048
+    assert all(t.agent == "dqn" and (t.terminated or t.truncated) for t in played)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"n_step": 0}, "n_step=0 must be a whole number from 1"),
+        ({"tau": 1.5}, "tau=1.5 must be a share of at most 1"),
+        ({"gamma": -0.1}, r"gamma=-0.1 must lie in \[0, 1\]"),
+        ({"double": 1}, "double=1 must be True or False"),
+        ({"hidden": ()}, r"hidden=\(\) must be whole numbers"),
+        ({"learning_starts": 2_000}, "learning_starts=2000 exceeds buffer_size=1000"),
+        ({"seed": -1}, "seed=-1 must be a whole number from 0"),
+    ],
+)
+def test_values_that_cannot_be(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(TrainingError, match=f"DQNConfig: {says}"):
+        tiny(**changes)
+
+
+def test_what_cannot_be_trained_is_told_first() -> None:
+    with pytest.raises(TrainingError, match=r"Pendulum-v1: action_space Box.* action values need Discrete"):
+        next(iter(dqn("Pendulum-v1")))
+    with pytest.raises(UnknownName, match="Did you mean 'CartPole-v1'"):
+        next(iter(dqn("CartPole-v11")))
+    with pytest.raises(UnknownName, match="unknown field of DQNConfig 'n_stepp'"):
+        DQNConfig.preset("CartPole-v1", n_stepp=2)
+    with pytest.raises(AigymError, match="no DQNConfig"):
+        next(iter(dqn("CartPole-v1", {"n_step": 1})))  # type: ignore[arg-type]
+    assert set(ALGORITHMS) == {"ppo", "dqn"}
+
+
+@pytest.mark.learning
+def test_cartpole_is_solved() -> None:
+    update = last(dqn("CartPole-v1", DQNConfig.preset("CartPole-v1", seed=0, device="cpu")))
+    played = evaluate(update.policy, "CartPole-v1", episodes=20, seed=10_000)
+    assert np.mean([t.total_reward for t in played]) >= 475
