@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
     from aigym_kernel.train import evaluate
+    from aigym_kernel.train.dqn import DQNConfig, dqn
     from aigym_kernel.train.ppo import PPOConfig, ppo
     from aigym_kernel.trajectories import Mark, Score, Step, Trajectory, Update
     from aigym_kernel.widgets.board import board
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AigymError": "errors",
+    "DQNConfig": "train",
     "Limits": "sandboxes",
     "Mark": "trajectories",
     "PPOConfig": "train",
@@ -71,6 +73,7 @@ _HOME = {
     "compare": "comparison",
     "diff": "differences",
     "doctor": "doctor",
+    "dqn": "train",
     "evaluate": "train",
     "execute": "sandboxes",
     "explore": "widgets",
@@ -105,6 +108,7 @@ _HOME = {
 
 __all__ = [
     "AigymError",
+    "DQNConfig",
     "Limits",
     "Mark",
     "PPOConfig",
@@ -122,6 +126,7 @@ __all__ = [
     "compare",
     "diff",
     "doctor",
+    "dqn",
     "evaluate",
     "execute",
     "explore",

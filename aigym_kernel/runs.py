@@ -154,7 +154,7 @@ def train(
 
     Args:
         env: a gymnasium id, or a function without arguments that makes the environment.
-        algo: ``ppo``.
+        algo: ``ppo`` or ``dqn``.
         seed: of the environments, the initial weights and the sampling.
         total_timesteps: environment steps in all; default: the preset of the environment.
         env_kwargs: keyword arguments for ``gymnasium.make``; only with an id.
