@@ -14,7 +14,6 @@ This module knows nothing of files, environments or notebooks.
 from __future__ import annotations
 
 import json
-import json
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,6 @@ from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError, UnknownName
 
 MarkStatus = Literal["passed", "failed", "unjudged"]
-Role = Literal["system", "user", "assistant", "tool"]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -236,68 +234,6 @@ class Note:
     at: float = field(default_factory=lambda: round(time.time(), 6))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Image:
-    """A picture in a message: the bytes of a file, and what kind of file."""
-
-    data: bytes = field(repr=False)
-    media_type: str = "image/png"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToolCall:
-    """An assistant's call of a tool. ``arguments`` is the text that the model wrote where that is no JSON
-    object. The result is the message of role ``tool`` whose ``tool_call_id`` is this ``id``."""
-
-    id: str
-    name: str
-    arguments: Mapping[str, Any] | str = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """One turn of a conversation with a language model.
-
-    ``content``: text, or texts and images in their order. ``tool_call_id``: of role ``tool``, which call
-    this answers; ``error``: what that call failed with. ``cost`` in US dollars. ``token_ids`` and
-    ``logprobs``: one per output token. ``step``: the step ``t`` that it belongs to. ``at``: seconds since
-    1970. ``extra``: what a foreign format holds beside, as plain values.
-    """
-
-    role: Role
-    content: str | tuple[str | Image, ...] = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_call_id: str | None = None
-    name: str | None = None
-    reasoning: str = ""
-    error: str | None = None
-    model: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost: float | None = None
-    token_ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
-    step: int | None = None
-    at: float | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
-
-    @property
-    def text(self) -> str:
-        """The texts of ``content``, images left out."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part for part in self.content if isinstance(part, str))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Note:
-    """What a person wrote about a trajectory later. ``at`` is in seconds since 1970."""
-
-    text: str
-    by: str = ""
-    at: float = field(default_factory=lambda: round(time.time(), 6))
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trajectory:
     """One whole play of an environment, in columns.
@@ -423,43 +359,6 @@ def conversation(
         ValueError: there are more or fewer rewards than assistant's messages.
     """
     observations, actions, placed = [""], list[str](), list[Message]()
-    for message in messages:
-        placed.append(replace(message, step=len(actions)))
-        if message.role == "assistant":
-            actions.append(message.text or _calls_text(message.tool_calls))
-            observations.append("")
-        elif text := message.text:
-            observations[-1] = f"{observations[-1]}\n{text}" if observations[-1] else text
-    given = np.zeros(len(actions)) if rewards is None else np.asarray(rewards, dtype=np.float64)
-    return Trajectory(
-        observations=observations,
-        actions=actions,
-        rewards=given,
-        messages=tuple(placed),
-        **{"terminated": True, "truncated": False, **fields},
-    )
-
-
-def _calls_text(calls: Sequence[ToolCall]) -> str:
-    return "\n".join(
-        json.dumps({"name": c.name, "arguments": c.arguments}, ensure_ascii=False, default=str) for c in calls
-    )
-
-
-def conversation(
-    messages: Sequence[Message], *, rewards: Sequence[float] | None = None, **fields: Any
-) -> Trajectory:
-    """A Trajectory made of messages alone: each assistant's message is an action (its text, or its tool
-    calls as JSON), the texts before it since the last one are the observation, the rest is the end.
-
-    Args:
-        rewards: one per assistant's message; default: zeros.
-        fields: the other fields of `Trajectory`; ``terminated`` is True and ``truncated`` False by default.
-
-    Raises:
-        ValueError: there are more or fewer rewards than assistant's messages.
-    """
-    observations, actions, placed = [""], [], []
     for message in messages:
         placed.append(replace(message, step=len(actions)))
         if message.role == "assistant":

@@ -159,8 +159,8 @@ def dqn(
         env_kwargs: passed to each environment.
 
     Metrics: ``return_mean`` and ``length_mean`` of the last 100 finished training episodes (absent until one
-    has finished); ``td_loss`` (half the mean squared TD error) and ``q_mean`` once learning has started; ``epsilon``,
-    ``learning_rate``, ``steps_per_second``.
+    has finished); ``td_loss`` (half the mean squared TD error) and ``q_mean`` once learning has started;
+    ``epsilon``, ``learning_rate``, ``steps_per_second``.
 
     Raises (at the first step of the loop, before anything is trained):
         UnknownName, TrainingError, AigymError: see `check`.
@@ -280,7 +280,7 @@ class Learner:
         # hold down what the many others raise, and values on CartPole grew without end.
         loss = (weights * 0.5 * (values - goals).square()).mean()
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
         self._optimizer.step()
         with torch.no_grad():
