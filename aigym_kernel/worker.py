@@ -37,7 +37,7 @@ def work(folder: str | Path) -> None:
     try:
         with recording(store, record.run_id, total_steps=total) as (writer, report):
             _train(path, record, writer, report)
-        store.index()
+        store.compact(record.run_id)
     except Exception:
         traceback.print_exc()
         sys.exit(1)

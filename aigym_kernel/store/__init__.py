@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import settings
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
-from aigym_kernel.store import index, reader, runs, snapshot, statements, trash
+from aigym_kernel.store import compaction, index, reader, runs, snapshot, statements, trash
+from aigym_kernel.store.compaction import Compacted
 from aigym_kernel.store.reader import Page
 from aigym_kernel.store.records import (
     RunKind,
@@ -46,7 +47,18 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-__all__ = ["Page", "RunKind", "RunRecord", "RunState", "RunStatus", "Store", "Writer", "settle", "sql"]
+__all__ = [
+    "Compacted",
+    "Page",
+    "RunKind",
+    "RunRecord",
+    "RunState",
+    "RunStatus",
+    "Store",
+    "Writer",
+    "settle",
+    "sql",
+]
 
 
 class Store:
@@ -344,6 +356,20 @@ class Store:
         from aigym_kernel.store import transfer
 
         return transfer.import_(self, path, format, run_id, name)
+
+    def compact(self, run_id: str | None = None) -> Compacted:
+        """Merges the small segments of a run, or of all runs, into few large ones; returns how many became
+        how many. Others may write and read meanwhile.
+
+        Raises:
+            UnknownName: there is no such run.
+            StoreError: the store is missing, the disk is full or the folder cannot be written. What was
+                merged stays merged.
+        """
+        snapshot.check_version(self.folder)
+        if run_id is not None and not self.run_folder(run_id).is_dir():
+            raise UnknownName("run", run_id, self.run_ids())
+        return compaction.compact(self.folder, run_id)
 
     def index(self, *, rebuild: bool = False) -> Path:
         """Publishes the next generation of the index and returns its file.

@@ -284,7 +284,8 @@ def _rows(number: int, segment: Segment) -> tuple[str, pa.Table]:
         rows = pa.table({name: [getattr(place, name) for place in places] for name in names})
         table = "places"
     else:
-        rows, table = segments.read(segment), segment.table
+        table = segment.table
+        rows = pa.concat_tables([schema.TABLES[table].empty_table(), *segments.parts(segment)])
     return table, rows.append_column("segment", pa.array([number] * rows.num_rows, pa.int32()))
 
 

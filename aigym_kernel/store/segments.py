@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def segments(folder: Path) -> dict[Key, Segment]:
     found: dict[Key, Segment] = {}
     for run_id in entries(f"{folder}/runs"):
         for table in reversed(schema.TABLES):
-            found.update(_segments(f"{folder}/runs/{run_id}/{table}", run_id, table))
+            found.update(listing(folder, run_id, table))
     return found
 
 
@@ -99,12 +99,22 @@ def counting(names: Iterable[str]) -> tuple[list[str], list[str]]:
     return good, covered
 
 
+def merged(path: Path) -> bool:
+    """Whether a wider segment stands for the one that has, or had, this path."""
+    mine = numbers_of(path.name)
+    assert mine is not None, path
+    ranges = (numbers_of(name) for name in entries(str(path.parent)) if name != path.name)
+    return any(r is not None and r[0] <= mine[0] and mine[1] <= r[1] for r in ranges)
+
+
 # What folders held, by their paths, with the time of change that this belongs to.
 _listings: dict[str, tuple[int, tuple[str, ...]]] = {}
 _segment_listings: dict[str, tuple[tuple[str, ...], dict[Key, Segment]]] = {}
 
 
-def _segments(path: str, run_id: str, table: str) -> dict[Key, Segment]:
+def listing(folder: Path, run_id: str, table: str) -> dict[Key, Segment]:
+    """The segments of one table of one run, by number."""
+    path = f"{folder}/runs/{run_id}/{table}"
     for _ in range(5):
         names = entries(path)
         known = _segment_listings.get(path)
@@ -317,8 +327,8 @@ def read_place(segment: Segment, place: Place) -> pa.Table:
     return table.filter(pa.compute.equal(table["trajectory_id"], place.trajectory_id))
 
 
-def read(segment: Segment) -> pa.Table:
-    """All rows of a segment, with the columns of its table; those it lacks are null.
+def parts(segment: Segment) -> Iterator[pa.Table]:
+    """All rows of a segment by row groups, with the columns of its table; those it lacks are null.
 
     Raises:
         FileNotFoundError: the segment is gone. pyarrow.ArrowException, OSError: it is damaged.
@@ -326,7 +336,9 @@ def read(segment: Segment) -> pa.Table:
     wanted = schema.TABLES[segment.table]
     with pq.ParquetFile(segment.path, page_checksum_verification=True) as file:
         there = set(file.schema_arrow.names)
-        return fill(file.read(columns=[n for n in wanted.names if n in there]), wanted)
+        names = [name for name in wanted.names if name in there]
+        for number in range(file.num_row_groups):
+            yield fill(file.read_row_group(number, columns=names), wanted)
 
 
 def fill(table: pa.Table, wanted: pa.Schema) -> pa.Table:

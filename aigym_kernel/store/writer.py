@@ -28,11 +28,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aigym_kernel.errors import StoreError
-from aigym_kernel.store import columns, notes, reviews, schema
+from aigym_kernel.store import columns, notes, reviews, schema, segments, writing
 from aigym_kernel.store.columns import Block
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
@@ -44,11 +43,6 @@ from aigym_kernel.trajectories import Note, Review, Step, Trajectory
 FLUSH_ROWS = 50_000
 FLUSH_BYTES = 64 * 2**20
 FLUSH_S = 2.0
-
-_DICTIONARY = [
-    *("run_id", "trajectory_id", "env_id", "env_kwargs", "agent", "group", "outcome", "task_id", "name"),
-    *("observation_dtype", "action_dtype", "status", "info", "action_text"),
-]
 
 
 @dataclass
@@ -285,7 +279,7 @@ class Writer:
         self._settle(table, waiting)
         if not waiting:
             return
-        content = _parquet(to_arrow(waiting))
+        content = writing.parquet(to_arrow(waiting))
         final, temporary, file = self._claim(table)
         mine = os.fstat(file.fileno()).st_ino
         self._attempts[table] = (final, mine, list(waiting))
@@ -313,7 +307,8 @@ class Writer:
         """
         if table in self._attempts:
             final, mine, rows = self._attempts[table]
-            if inode(final) == mine:
+            # No number is merged that was not published.
+            if inode(final) == mine or segments.merged(final):
                 published = set(map(id, rows))
                 waiting[:] = [row for row in waiting if id(row) not in published]
             del self._attempts[table]
@@ -328,8 +323,8 @@ class Writer:
         try:
             if table not in self._next:
                 folder.mkdir(parents=True, exist_ok=True)
-                taken = [int(p.stem) for p in folder.glob("*.parquet") if p.stem.isdecimal()]
-                self._next[table] = max(taken, default=0) + 1
+                taken = map(segments.numbers_of, segments.entries(str(folder)))
+                self._next[table] = max((numbers[1] for numbers in taken if numbers), default=0) + 1
             while True:
                 number = self._next[table]
                 self._next[table] = number + 1
@@ -338,7 +333,8 @@ class Writer:
                 file = claim(temporary)
                 if file is None:
                     continue
-                if not final.exists():
+                # In this order: a merged segment is published before what it was made of is removed.
+                if not final.exists() and not segments.merged(final):
                     return final, temporary, file
                 file.close()
                 temporary.unlink()
@@ -349,16 +345,3 @@ class Writer:
 def _rewards(values: Any, length: int) -> NDArray[np.float64]:
     """A copy of ``length`` rewards."""
     return np.array(values, dtype=np.float64).reshape(length)
-
-
-def _parquet(rows: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        rows,
-        sink,
-        compression="zstd",
-        use_dictionary=[name for name in _DICTIONARY if name in rows.schema.names],
-        store_schema=False,
-        write_page_checksum=True,
-    )
-    return sink.getvalue()
