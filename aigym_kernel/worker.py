@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,9 @@ def _train(path: Path, record: RunRecord, writer: Writer, report: Report) -> Non
             report(0, {"eval_return_mean_before": evaluated(update.policy)}, total_steps=update.total_steps)
             started = time.perf_counter()
         else:
-            writer.metrics(update.step, update.metrics)
             for trajectory in update.trajectories:
-                writer.trajectory(replace(trajectory, run_id=record.run_id))
+                writer.trajectory(trajectory)
+            writer.metrics(update.step, update.metrics)
         report(update.step)
         if (path / "stop").exists():
             state = "stopped"
