@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aigym_kernel.errors import ExchangeError, UnknownName
-from aigym_kernel.exchange import files, jsonl, parquet, plain
+from aigym_kernel.exchange import atif, files, jsonl, parquet, plain
 from aigym_kernel.trajectories import Trajectory
 
 
@@ -54,8 +54,18 @@ FORMATS = {
             read=parquet.read,
             write=parquet.write,
         ),
+        Format(
+            name="atif",
+            what="ATIF, a document or a folder of them",
+            suffixes=(".json",),
+            read=atif.read,
+            write=atif.write,
+        ),
     )
 }
+
+
+_DOCUMENTS = (".json", ".traj")
 
 
 def locate(path: str | Path) -> Path:
@@ -115,21 +125,34 @@ def tell(path: Path, name: str | None = None) -> Format:
 
 def _by_content(path: Path) -> Format:
     if path.is_dir():
-        raise ExchangeError(f"{path}: this folder is of no known format")
+        return _by_members(path)
     with files.reading(path) as file:
         head = file.read(8)
     if not head:
         raise ExchangeError(f"{path}: is empty")
     if head.startswith(b"PAR1"):
         return FORMATS["parquet"]
+    # A line that is an object tells enough; a document over many lines has to be read whole.
     number, text = next(files.lines(path))
+    if path.suffix in _DOCUMENTS or not text.rstrip().endswith("}"):
+        return _by_keys(files.document(path), path)
     return _by_keys(files.parse(text, path, number), path)
+
+
+def _by_members(path: Path) -> Format:
+    """The format of a folder, by its first file."""
+    found = sorted(p for p in path.rglob("*") if p.suffix in _DOCUMENTS and p.is_file())
+    if not found:
+        raise ExchangeError(f"{path}: this folder holds no trajectories of a known format")
+    return _by_content(found[0])
 
 
 def _by_keys(data: Any, path: Path) -> Format:
     keys = set(data) if isinstance(data, dict) else set()
     if plain.MARKER in keys:
         return FORMATS["jsonl"]
+    if {"schema_version", "steps"} <= keys:
+        return FORMATS["atif"]
     told = f"an object with the keys {', '.join(sorted(keys)[:8])}" if keys else type(data).__name__
     raise ExchangeError(
         f"{path}: is JSON, but of no known format ({told}); pass format=, one of {_listed(writing=False)}"

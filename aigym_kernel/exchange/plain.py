@@ -313,11 +313,13 @@ def _fit(value: Any, hint: Any, place: str) -> Any:
             raise ValueError(f"{place}: is no list of objects")
         return tuple(value)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, place)
+        return value if isinstance(value, hint) else build(hint, value, place)
     if isinstance(value, np.generic) and hint in (int, float, bool):
         value = value.item()
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     wanted = Mapping if origin is Mapping else hint
     if hint is Any or origin is np.ndarray or (origin is Sequence and isinstance(value, list)):
         return value
