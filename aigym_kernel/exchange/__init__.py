@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aigym_kernel.errors import ExchangeError, UnknownName
-from aigym_kernel.exchange import atif, files, jsonl, parquet, plain
+from aigym_kernel.exchange import atif, atropos, files, jsonl, mlgym, parquet, plain
 from aigym_kernel.trajectories import Trajectory
 
 
@@ -60,6 +60,20 @@ FORMATS = {
             suffixes=(".json",),
             read=atif.read,
             write=atif.write,
+        ),
+        Format(
+            name="mlgym",
+            what="a .traj of MLGym",
+            suffixes=(".traj", ".json"),
+            read=mlgym.read,
+        ),
+        Format(
+            name="atropos",
+            what="scored groups of Atropos",
+            suffixes=(".jsonl",),
+            read=atropos.read,
+            write=atropos.write,
+            order_by="group",
         ),
     )
 }
@@ -153,6 +167,10 @@ def _by_keys(data: Any, path: Path) -> Format:
         return FORMATS["jsonl"]
     if {"schema_version", "steps"} <= keys:
         return FORMATS["atif"]
+    if {"trajectory", "history"} <= keys or {"trajectory", "info"} <= keys:
+        return FORMATS["mlgym"]
+    if {"tokens", "masks", "scores"} <= keys:
+        return FORMATS["atropos"]
     told = f"an object with the keys {', '.join(sorted(keys)[:8])}" if keys else type(data).__name__
     raise ExchangeError(
         f"{path}: is JSON, but of no known format ({told}); pass format=, one of {_listed(writing=False)}"
