@@ -15,7 +15,7 @@ from test_exchange_store import talk
 from trajectory_examples import messages, same, trajectories
 
 from aigym_kernel.errors import ExchangeError
-from aigym_kernel.exchange import atif
+from aigym_kernel.exchange import atif, atif_writing
 from aigym_kernel.trajectories import Image, Trajectory, conversation
 
 few = settings(max_examples=60, deadline=None)
@@ -24,7 +24,7 @@ few = settings(max_examples=60, deadline=None)
 def there_and_back(recorded: list[Trajectory]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "all"
-        assert atif.write(path, recorded) == len(recorded)
+        assert atif_writing.write(path, recorded) == len(recorded)
         found = list(atif.read(path))
     assert len(found) == len(recorded)
     for a, b in zip(found, recorded):
@@ -226,7 +226,7 @@ def test_pictures_lie_beside_and_no_other_file_is_read(tmp_path: Path) -> None:
 
 
 def test_one_file_holds_one_trajectory_and_a_folder_many(tmp_path: Path) -> None:
-    assert atif.write(tmp_path / "x.json", [talk()]) == 1
+    assert atif_writing.write(tmp_path / "x.json", [talk()]) == 1
     document = json.loads((tmp_path / "x.json").read_text())
     assert document["schema_version"] == "ATIF-v1.7"
     assert [s["source"] for s in document["steps"]] == ["system", "user", "agent", "agent"]
@@ -239,8 +239,8 @@ def test_one_file_holds_one_trajectory_and_a_folder_many(tmp_path: Path) -> None
     assert len(list((tmp_path / "images").iterdir())) == 1
     for some, message in [([talk(), talk()], "holds one trajectory; name a folder"), ([], "there is none")]:
         with pytest.raises(ExchangeError, match=message):
-            atif.write(tmp_path / "y.json", some)
-    atif.write(tmp_path / "all", [talk(), numeric(2)])
+            atif_writing.write(tmp_path / "y.json", some)
+    atif_writing.write(tmp_path / "all", [talk(), numeric(2)])
     assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["000001.json", "000002.json", "images"]
     with pytest.raises(ExchangeError, match="exists already"):
-        atif.write(tmp_path / "all", [talk()])
+        atif_writing.write(tmp_path / "all", [talk()])

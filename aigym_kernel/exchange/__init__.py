@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aigym_kernel.errors import ExchangeError, UnknownName
-from aigym_kernel.exchange import atif, atropos, files, jsonl, mlgym, parquet, plain
+from aigym_kernel.exchange import atif, atif_writing, atropos, files, jsonl, mlgym, parquet, plain
 from aigym_kernel.trajectories import Trajectory
 
 
@@ -59,7 +59,7 @@ FORMATS = {
             what="ATIF, a document or a folder of them",
             suffixes=(".json",),
             read=atif.read,
-            write=atif.write,
+            write=atif_writing.write,
         ),
         Format(
             name="mlgym",
