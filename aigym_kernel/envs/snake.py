@@ -28,7 +28,20 @@ OBSERVATIONS = ("features", "grid")
 RENDER_MODES = ("ansi", "rgb_array")
 REWARDS: Mapping[str, float] = {"apple": 1.0, "step": 0.0, "closer": 0.0, "farther": 0.0, "death": -1.0}
 START_LENGTH = 3
-FEATURES = 25
+_OF_A_MOVE = (
+    "free",
+    "line",
+    "reachable",
+    "room for the body",
+    "tail reachable",
+    "apple's nearness",
+    "shortest",
+)
+FEATURE_NAMES = (
+    *(f"{move}: {name}" for move in ("straight", "left", "right") for name in _OF_A_MOVE),
+    *("apple ahead", "apple to the right", "length", "hunger"),
+)
+FEATURES = len(FEATURE_NAMES)
 TURNS = (0, -1, 1)
 """What action 0, 1, 2 adds to the direction: straight on, a turn to the left, a turn to the right."""
 

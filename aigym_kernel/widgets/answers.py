@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError, UnknownName
+from aigym_kernel.widgets import pane
 from aigym_kernel.widgets.rows import choose, rows, sparks
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ ANSWERS: dict[str, Callable[[Explorer, Mapping[str, Any]], Any]] = {
     "refresh": refresh,
     "rows": rows,
     "sparks": sparks,
+    "steps": pane.steps,
+    "frames": pane.frames,
+    "step": pane.step,
+    "find": pane.find,
+    "tag": pane.tag,
+    "note": pane.note,
 }
 
 

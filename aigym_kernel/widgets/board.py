@@ -25,8 +25,8 @@ from aigym_kernel.errors import AigymError
 from aigym_kernel.recording import FINAL
 from aigym_kernel.runs import Run
 from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets.plain import finite
 from aigym_kernel.widgets.replies import stay_where_sent
-from aigym_kernel.widgets.shown import finite
 
 POLL_S = 0.5
 MAX_POINTS = 500

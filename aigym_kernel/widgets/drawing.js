@@ -204,6 +204,8 @@ export function markTable(marks) {
 /** Drawn, because fonts have these signs or not. @type {Readonly<Record<string, string>>} */
 const ICONS = {
   first: "M4 3.5v9M12.5 3.5L7 8l5.5 4.5z",
+  eventBefore: "M9.5 3.5L5 8l4.5 4.5M12.5 3v10",
+  eventAfter: "M6.5 3.5L11 8l-4.5 4.5M3.5 3v10",
   back: "M10 3.5L5.5 8l4.5 4.5",
   play: "M5 3l7.5 5L5 13z",
   pause: "M5 3.5v9M11 3.5v9",

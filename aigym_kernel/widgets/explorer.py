@@ -28,7 +28,7 @@ from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
 from aigym_kernel.store.schema import clean
-from aigym_kernel.widgets import crossfilter, saved, source, stills
+from aigym_kernel.widgets import crossfilter, pane, saved, source, stills
 from aigym_kernel.widgets.answers import CHANGED, answer
 from aigym_kernel.widgets.columns import (
     COLUMNS,
@@ -44,7 +44,7 @@ from aigym_kernel.widgets.columns import (
 from aigym_kernel.widgets.filters import checked, condition, packed, unpacked
 from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.rows import plain
-from aigym_kernel.widgets.shown import shown
+from aigym_kernel.widgets.shown import Opened
 
 if TYPE_CHECKING:
     import pandas
@@ -107,6 +107,7 @@ class Explorer(anywidget.AnyWidget):
         self.table = empty()
         self.sparks: dict[str, list[float | None]] = {}  # of trajectories that were in view
         self._spread: Spread | None = None
+        self.opened: dict[str, Opened] = {}
         self.places: NDArray[np.int64] = np.array([], dtype=np.int64)  # of the listed, in their order
         self._bins: dict[str, crossfilter.Bins] = {}
         self._masks: dict[str, tuple[Any, NDArray[np.bool_]]] = {}
@@ -300,7 +301,7 @@ class Explorer(anywidget.AnyWidget):
     def _load(self) -> None:
         with self._problems_shown("trajectory"):
             try:
-                self.trajectory = shown(self.store.load(self.selected)) if self.selected else {}
+                self.trajectory = pane.opened(self, self.selected).head() if self.selected else {}
             except Exception:
                 self.trajectory = {}
                 raise

@@ -26,8 +26,8 @@ from aigym_kernel.runs import rollout
 from aigym_kernel.tasks import Task, load_task, tasks_table
 from aigym_kernel.trajectories import Mark, Step, Trajectory
 from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets.plain import cut
 from aigym_kernel.widgets.replies import stay_where_sent
-from aigym_kernel.widgets.shown import cut
 
 PASTED, REFERENCE = "your answer", "reference solution"
 MOST_TURNS = 200

@@ -1,229 +1,72 @@
 // @ts-check
 /**
- * The right side of the explorer: one trajectory, step by step. It draws boards on a canvas, text as an
- * exchange, numbers as curves, and plays them. It knows nothing of the model: `player` gets callbacks.
- *
- * Position t shows observation t with the action taken there and the reward that answered it; the last
- * position shows where the trajectory ended.
+ * The trajectory pane: one trajectory, step by step. Scenes draw a position, the timeline shows the whole, the
+ * controls go through it. It knows nothing of the widget's state: `player` gets questions and callbacks.
  */
-import { badge, boardAt, boardGeometry, clamp, cumulative, downsample, extent, formatDuration, formatNumber, h, icon, linePath, markTable, scale, svg } from "./drawing.js";
+import { fact, heading, remarks } from "./about.js";
+import { findLoaded, parts, returnAt } from "./chunks.js";
+import { clamp, formatNumber, h, icon } from "./drawing.js";
+import { findBar } from "./find.js";
+import { boardScene, frameScene, imageScene, terminalScene, textScene } from "./scenes.js";
+import { jsonScene, stepScene, treeScene, valueScene } from "./tables.js";
+import { neighbourEvent, timeline } from "./timeline.js";
 
-/**
- * @typedef {{
- *   id: string, run_id: string | null, env_id: string, agent: string, seed: number | null, group: string | null,
- *   outcome: string, length: number, return: number, score: number | null, wall_s: number, error: string | null,
- *   view: "boards" | "text" | "values", shown: number, notes: string[], marks: import("./drawing.js").Mark[],
- *   rewards: number[], actions: string[], texts: string[], values: number[][],
- *   boards: import("./drawing.js").Boards | null,
- * }} Shown what Python sends of a trajectory; `shown` steps of it
- */
+/** @typedef {import("./chunks.js").Shown} Shown */
+/** @typedef {import("./scenes.js").Scene} PlayerScene */
+/** @typedef {(stage: import("./scenes.js").Stage) => PlayerScene} SceneMaker */
 
-const SPEEDS = [1, 2, 5, 10, 20, 50];
-const CELL_COLOURS = ["", "--aigym-body", "--aigym-head", "--aigym-food", "--aigym-wall"];
+/** Each scene's name on its button, how many steps a second is its own pace, and what makes it.
+ * @type {Readonly<Record<string, {label: string, pace: number, make: SceneMaker}>>} */
+const SCENES = {
+  boards: { label: "board", pace: 10, make: boardScene },
+  images: { label: "picture", pace: 10, make: imageScene },
+  values: { label: "numbers", pace: 10, make: valueScene },
+  text: { label: "text", pace: 1, make: textScene },
+  terminal: { label: "terminal", pace: 1, make: terminalScene },
+  tree: { label: "tree", pace: 2, make: treeScene },
+  frames: { label: "rendered", pace: 10, make: (stage) => frameScene(stage, parts) },
+  steps: { label: "steps", pace: 10, make: stepScene },
+  json: { label: "JSON", pace: 2, make: jsonScene },
+};
+/** Scenes that draw what the chunks of another one bring. */
+const BORROWING = ["frames", "steps", "json"];
+const SPEEDS = ["0.25", "0.5", "1", "2", "5", "10", "25", "50", "100", "max"];
+const WHOLE_IN_S = 6;
 
-/** Draws the board's cells: 0 empty, 1 body, 2 head, 3 food, 4 wall.
- * @param {HTMLCanvasElement} canvas @param {import("./drawing.js").Boards} boards @param {number} t */
-function drawBoard(canvas, boards, t) {
-  const context = canvas.getContext("2d");
-  if (!context) return;
-  const size = Math.min(360, canvas.parentElement?.clientWidth || 360);
-  const ratio = window.devicePixelRatio || 1;
-  const { cell } = boardGeometry(boards.width, boards.height, size, size);
-  canvas.width = cell * boards.width * ratio;
-  canvas.height = cell * boards.height * ratio;
-  canvas.style.width = `${cell * boards.width}px`;
-  canvas.style.height = `${cell * boards.height}px`;
-  context.scale(ratio, ratio);
-  const style = getComputedStyle(canvas);
-  const gap = cell > 5 ? 1 : 0;
-  boardAt(boards, t).forEach((value, i) => {
-    if (!value) return;
-    context.fillStyle = style.getPropertyValue(CELL_COLOURS[value] ?? "--aigym-body").trim();
-    const x = (i % boards.width) * cell + gap;
-    const y = Math.floor(i / boards.width) * cell + gap;
-    context.beginPath();
-    context.roundRect(x, y, cell - 2 * gap, cell - 2 * gap, value === 3 ? cell / 2 : gap && cell / 6);
-    context.fill();
-  });
-}
-
-/** @typedef {{node: HTMLElement, at: (t: number) => void}} Scene */
-
-/** @param {Shown} shown @returns {Scene} */
-function boardScene(shown) {
-  const canvas = h("canvas", { class: "aigym-board", role: "img" });
-  const boards = /** @type {import("./drawing.js").Boards} */ (shown.boards);
-  return {
-    node: h("div", { class: "aigym-scene" }, canvas),
-    at(t) {
-      canvas.setAttribute("aria-label", `board after ${t} steps`);
-      drawBoard(canvas, boards, t);
-    },
-  };
-}
-
-/** Built as far as it has been looked at, so that a long exchange opens at once.
- * @param {Shown} shown @returns {Scene} */
-function textScene(shown) {
-  const node = h("div", { class: "aigym-scene aigym-exchange", tabindex: "0", role: "log", "aria-label": "exchange" });
-  /** @type {HTMLElement[]} */
-  const turns = [];
-  const add = (/** @type {number} */ t) => {
-    const turn = h("div", { class: "aigym-turn" });
-    const part = (/** @type {string} */ who, /** @type {string} */ text) =>
-      turn.append(h("div", { class: `aigym-who aigym-${who}` }, who), h("pre", {}, text || "(empty)"));
-    part("observation", shown.texts[t] ?? "");
-    if (t < shown.shown) {
-      part("action", shown.actions[t] ?? "");
-      if (shown.rewards[t]) turn.append(h("div", { class: "aigym-who" }, `reward ${formatNumber(shown.rewards[t])}`));
-    }
-    turns.push(turn);
-    node.append(turn);
-  };
-  return {
-    node,
-    at(t) {
-      while (turns.length <= Math.min(shown.shown, Math.max(50, t + 10))) add(turns.length);
-      turns.forEach((turn, i) => turn.classList.toggle("aigym-current", i === t));
-      const current = turns[t];
-      if (current) node.scrollTop = Math.max(0, current.offsetTop - node.offsetTop - 8);
-    },
-  };
-}
-
-/** One curve per number while there are few of them, else one strip of shades.
- * @param {Shown} shown @returns {Scene} */
-function valueScene(shown) {
-  const width = shown.values[0]?.length ?? 0;
-  if (width > 12) return stripScene(shown, width);
-  const node = h("div", { class: "aigym-scene aigym-values" });
-  const box = { left: 2, top: 3, width: 196, height: 26 };
-  const rows = Array.from({ length: width }, (_, i) => {
-    const points = shown.values.map((row, t) => /** @type {[number, number]} */ ([t, row[i]]));
-    const range = extent(points);
-    const cursor = svg("line", { class: "aigym-cursor", y1: 0, y2: 32 });
-    const value = h("span", { class: "aigym-number" });
-    const chart = svg(
-      "svg",
-      { viewBox: "0 0 200 32", preserveAspectRatio: "none", "aria-hidden": "true" },
-      svg("path", { class: "aigym-line", d: linePath(downsample(points, 400), range, box) }),
-      cursor,
-    );
-    node.append(h("span", { class: "aigym-dull" }, String(i)), chart, value);
-    return { range, cursor, value };
-  });
-  return {
-    node,
-    at(t) {
-      rows.forEach(({ range, cursor, value }, i) => {
-        const x = scale(t, range.x0, range.x1, box.left, box.left + box.width);
-        cursor.setAttribute("x1", String(x));
-        cursor.setAttribute("x2", String(x));
-        value.textContent = formatNumber(shown.values[t]?.[i]);
-      });
-    },
-  };
-}
-
-/** @param {Shown} shown @param {number} width @returns {Scene} */
-function stripScene(shown, width) {
-  const cells = Array.from({ length: width }, () => h("span", { class: "aigym-shade" }, h("i"), h("b")));
-  const flat = shown.values.flat();
-  const low = flat.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = flat.reduce((a, b) => Math.max(a, b), -Infinity);
-  return {
-    node: h("div", { class: "aigym-scene aigym-strip" }, ...cells),
-    at(t) {
-      cells.forEach((cell, i) => {
-        const value = shown.values[t]?.[i] ?? 0;
-        /** @type {HTMLElement} */ (cell.firstChild).style.opacity = String(scale(value, low, high, 0, 0.85));
-        /** @type {HTMLElement} */ (cell.lastChild).textContent = formatNumber(value);
-        cell.title = `value ${i}: ${value}`;
-      });
-    },
-  };
-}
-
-/** Rewards as bars, the return so far as a line, and where we are; a click seeks.
- * @param {Shown} shown @param {(t: number) => void} seek */
-function timeline(shown, seek) {
-  const box = { left: 3, top: 4, width: 394, height: 44 };
-  const sums = [0, ...cumulative(shown.rewards)];
-  const points = downsample(sums.map((y, x) => /** @type {[number, number]} */ ([x, y])), 400);
-  const range = extent([...points, [0, 0]]);
-  const peak = shown.rewards.reduce((most, r) => Math.max(most, Math.abs(r)), 0) || 1;
-  const at = (/** @type {number} */ t) => scale(t, 0, Math.max(1, shown.shown), box.left, box.left + box.width);
-  const steps = downsample(shown.rewards.map((r, t) => /** @type {[number, number]} */ ([t, r])), 400);
-  const bars = (/** @type {number} */ sign) =>
-    steps
-      .filter(([, r]) => r * sign > 0)
-      .map(([t, r]) => `M${at(t + 0.5).toFixed(1)} 26v${((-r / peak) * 20).toFixed(1)}`)
-      .join("");
-  const cursor = svg("line", { class: "aigym-cursor", y1: 0, y2: 52 });
-  const chart = svg(
-    "svg",
-    { viewBox: "0 0 400 52", preserveAspectRatio: "none", class: "aigym-timeline", role: "img", "aria-label": `rewards of ${shown.shown} steps` },
-    svg("path", { class: "aigym-gain", d: bars(1) }),
-    svg("path", { class: "aigym-loss", d: bars(-1) }),
-    svg("path", { class: "aigym-line", d: linePath(points, { ...range, x0: 0, x1: Math.max(1, shown.shown) }, box) }),
-    cursor,
-  );
-  const toStep = (/** @type {PointerEvent} */ event) => {
-    const { left, width } = chart.getBoundingClientRect();
-    seek(Math.round(((event.clientX - left) / width) * shown.shown));
-  };
-  chart.addEventListener("pointerdown", (event) => {
-    chart.setPointerCapture(event.pointerId);
-    toStep(event);
-  });
-  chart.addEventListener("pointermove", (event) => event.buttons & 1 && toStep(event));
-  return {
-    node: chart,
-    sums,
-    at(/** @type {number} */ t) {
-      for (const end of ["x1", "x2"]) cursor.setAttribute(end, String(at(t)));
-    },
-  };
-}
-
-/** @param {Shown} shown */
-function heading(shown) {
-  const fact = (/** @type {string} */ name, /** @type {string} */ value) =>
-    h("span", {}, h("span", { class: "aigym-dull" }, `${name} `), value);
-  return h(
-    "div",
-    { class: "aigym-heading" },
-    h("strong", {}, shown.env_id),
-    badge(shown.outcome),
-    h("span", { class: "aigym-dull" }, `by ${shown.agent}`),
-    h("div", { class: "aigym-facts" },
-      fact("return", formatNumber(shown.return)),
-      ...(shown.score === null ? [] : [fact("score", formatNumber(shown.score))]),
-      fact("steps", formatNumber(shown.length)),
-      ...(shown.seed === null ? [] : [fact("seed", String(shown.seed))]),
-      fact("took", formatDuration(shown.wall_s)),
-      fact("id", shown.id)),
-    ...(shown.error ? [h("pre", { class: "aigym-error" }, shown.error)] : []),
-    ...shown.notes.map((note) => h("div", { class: "aigym-note" }, note)),
-  );
+/** Steps per second. @param {string} speed one of SPEEDS @param {number} pace @param {number} length */
+export function stepsPerSecond(speed, pace, length) {
+  return speed === "max" ? Math.max(100 * pace, length / WHOLE_IN_S) : Number(speed) * pace;
 }
 
 /**
- * @param {{onStep: (t: number, settled: boolean) => void, signal: AbortSignal}} hooks
+ * @param {{
+ *   ask: (what: string, args?: Record<string, any>) => Promise<any>,
+ *   onStep: (t: number, settled: boolean) => void,
+ *   signal: AbortSignal,
+ * }} hooks `ask`: a question to the kernel, see requests.js; `onStep`: where the reader is, `settled` when it rests
  */
-export function player({ onStep, signal }) {
+export function player({ ask, onStep, signal }) {
   const node = h("section", { class: "aigym-player", "aria-label": "trajectory" });
   /** @type {Shown | null} */
   let shown = null;
+  /** @type {PlayerScene | null} */
+  let scene = null;
+  let sceneName = "";
+  /** @type {Map<string, ReturnType<typeof parts<import("./chunks.js").Chunk>>>} by the scene whose data they are */
+  let sources = new Map();
+  /** @type {ReturnType<typeof timeline> | null} */
+  let line = null;
+  /** @type {ReturnType<typeof remarks> | null} */
+  let remarked = null;
+  let sceneGone = new AbortController();
   let t = 0;
-  let timer = 0;
-  /** @type {(t: number) => void} */
-  let draw = () => {};
+  let playing = 0;
+  let redrawing = 0;
 
-  const label = (/** @type {HTMLElement} */ button, /** @type {string} */ text, /** @type {string} */ sign) => {
-    button.setAttribute("aria-label", text);
-    button.title = text;
-    button.replaceChildren(icon(sign));
+  const label = (/** @type {HTMLElement} */ made, /** @type {string} */ text, /** @type {string} */ sign) => {
+    made.setAttribute("aria-label", text);
+    made.title = text;
+    made.replaceChildren(icon(sign));
   };
   const button = (/** @type {string} */ text, /** @type {string} */ sign, /** @type {() => void} */ act) => {
     const made = h("button", { type: "button" });
@@ -232,102 +75,255 @@ export function player({ onStep, signal }) {
     return made;
   };
   const slider = h("input", { type: "range", min: "0", step: "1", "aria-label": "step" });
-  slider.addEventListener("input", () => seek(Number(slider.value)));
-  const speed = h("select", { "aria-label": "steps per second" },
-    ...SPEEDS.map((s) => h("option", { value: String(s) }, `${s}/s`)));
+  slider.addEventListener("input", () => goTo(Number(slider.value)));
+  const speed = h("select", { "aria-label": "speed", title: "speed (+ −)" },
+    ...SPEEDS.map((s) => h("option", { value: s }, s === "max" ? s : `${s}×`)));
+  speed.value = "1";
   const play = button("play (space)", "play", () => toggle());
+  const tabs = h("div", { class: "aigym-scenes", role: "group", "aria-label": "ways to look at it" });
+  const finder = h("button", { type: "button", title: "find in all steps (f)", "aria-label": "find in all steps (f)" }, "find");
+  finder.addEventListener("click", () => bar.open());
+  const place = h("div", { class: "aigym-place-of-scene" });
   const facts = h("div", { class: "aigym-facts aigym-now", "aria-live": "off" });
+  const infos = h("div", { class: "aigym-facts aigym-infos", "aria-live": "off" });
   const controls = h("div", { class: "aigym-controls" },
-    button("first step (Home)", "first", () => seek(0)),
+    button("first step (Home)", "first", () => goTo(0)),
+    button("previous event (Shift+E)", "eventBefore", () => jump(-1)),
     button("step back (←)", "back", () => step(-1)),
     play,
     button("step forward (→)", "forward", () => step(1)),
-    button("last step (End)", "last", () => seek(shown?.shown ?? 0)),
-    slider, speed);
+    button("next event (e)", "eventAfter", () => jump(1)),
+    button("last step (End)", "last", () => end()),
+    speed, finder);
+  const bar = findBar({
+    find: (wanted) => question("find", { text: wanted }),
+    loaded: (wanted) => findLoaded([...sources.values()].flatMap((source) => source.all()), wanted),
+    position: () => t,
+    seek: goTo,
+    scene: () => scene?.node ?? null,
+    closed: () => node.focus({ preventScroll: true }),
+  });
+  node.tabIndex = -1;
+  node.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "f" && shown) {
+      event.preventDefault();
+      bar.open();
+    }
+  });
 
+  const question = (/** @type {string} */ what, /** @type {Record<string, any>} */ args = {}) =>
+    ask(what, { ...args, id: shown?.id ?? "" });
+
+  /** The chunks that a scene draws. @param {string} name */
+  function source(name) {
+    const of = /** @type {Shown} */ (shown);
+    const key = BORROWING.includes(name) || !(name in of.scenes) ? of.view : name;
+    const made = sources.get(key) ?? parts({
+      size: of.scenes[key],
+      length: of.length,
+      first: key === of.view ? of : null,
+      fetch: async (number) => {
+        const chunk = await question("steps", { scene: key, chunk: number });
+        if (chunk.diverged_at != null && shown === of) diverged(chunk.diverged_at);
+        return chunk.reached === undefined ? chunk : null;
+      },
+      arrived: redraw,
+    });
+    sources.set(key, made);
+    return made;
+  }
+  const chunkAt = (/** @type {number} */ at) => source(sceneName).at(at);
+
+  /** A divergence is known once it has been played that far. @param {number} at */
+  function diverged(at) {
+    if (!shown || shown.events.some((event) => event[1] === "diverged")) return;
+    shown.events = [...shown.events, /** @type {[number, string, string]} */ ([at, "diverged", "played again, it goes another way"])]
+      .sort((a, b) => a[0] - b[0]);
+    line?.mark(shown.events);
+  }
+  function redraw() {
+    redrawing ||= window.requestAnimationFrame(() => {
+      redrawing = 0;
+      paint();
+    });
+  }
   function paint() {
-    if (!shown) return;
+    if (!shown || !scene || !line) return;
     slider.value = String(t);
-    slider.setAttribute("aria-valuetext", `step ${t} of ${shown.shown}`);
-    draw(t);
+    slider.setAttribute("aria-valuetext", `step ${t} of ${shown.length}`);
+    scene.node.classList.toggle("aigym-waiting", !source(sceneName).has(t));
+    scene.at(t);
+    line.at(t);
+    tell();
+    bar.mark();
+  }
+  /** Step facts, and the infos of the step with what has changed. */
+  function tell() {
+    if (!shown) return;
+    const here = chunkAt(t);
+    const ended = t >= shown.length;
+    const i = here ? t - here.start : 0;
+    const waiting = "…";
+    facts.replaceChildren(
+      fact("step", `${formatNumber(t)} / ${formatNumber(shown.length)}`),
+      ...(ended ? [fact("end", shown.outcome)]
+        : sceneName === "text" ? [] : [fact("action", here ? (here.actions[i] ?? "").slice(0, 120) : waiting)]),
+      fact("reward", ended ? "–" : here ? formatNumber(here.rewards[i]) : waiting),
+      fact("return so far", here ? formatNumber(returnAt(here, i)) : waiting));
+    const at = ended ? i - 1 : i;
+    const info = Object.entries(here?.infos[at] ?? {});
+    const before = here?.infos[at - 1];
+    infos.hidden = !info.length;
+    infos.replaceChildren(...info.map(([key, value]) => {
+      const made = fact(key, typeof value === "number" ? formatNumber(value) : String(value ?? "–"));
+      made.classList.toggle("aigym-changed", before !== undefined && before[key] !== value);
+      return made;
+    }));
+  }
+
+  /** A person goes to a position: what plays, stops. @param {number} to */
+  function goTo(to) {
+    pause();
+    sources.forEach((one) => one.retry());
+    seek(to);
   }
   /** @param {number} to */
   function seek(to) {
     if (!shown) return;
-    t = clamp(to, 0, shown.shown);
-    paint();
-    onStep(t, !timer);
+    t = clamp(Math.round(to), 0, shown.length);
+    redraw();
+    onStep(t, !playing);
   }
   /** @param {number} by */
   function step(by) {
-    pause();
-    seek(t + by);
+    goTo(t + by);
   }
+  /** @param {1 | -1} way */
+  function jump(way) {
+    const to = shown && neighbourEvent(shown.events, t, way);
+    if (to !== null) goTo(to);
+  }
+  const end = () => goTo(shown?.length ?? 0);
   function pause() {
-    if (timer) window.clearTimeout(timer);
-    timer = 0;
+    if (!playing) return;
+    window.cancelAnimationFrame(playing);
+    playing = 0;
     label(play, "play (space)", "play");
-  }
-  function tick() {
-    if (!shown || t >= shown.shown || !node.isConnected) {
-      pause();
-      onStep(t, true);
-      return;
-    }
-    timer = window.setTimeout(tick, 1000 / Number(speed.value));
-    seek(t + 1);
+    onStep(t, true);
   }
   function toggle() {
     if (!shown) return;
-    if (timer) {
+    if (playing) {
       pause();
-      onStep(t, true);
       return;
     }
-    if (t >= shown.shown) t = 0;
+    if (t >= shown.length) t = 0;
+    sources.forEach((one) => one.retry());
     label(play, "pause (space)", "pause");
-    tick();
+    let from = performance.now();
+    let rest = 0;
+    const tick = (/** @type {number} */ now) => {
+      if (!shown || t >= shown.length || !node.isConnected) {
+        pause();
+        return;
+      }
+      playing = window.requestAnimationFrame(tick);
+      const pace = SCENES[sceneName]?.pace ?? 10;
+      rest += (Math.max(0, now - from) / 1000) * stepsPerSecond(speed.value, pace, shown.length);
+      from = now;
+      const by = Math.floor(rest);
+      rest -= by;
+      if (!by) return;
+      // It waits for what has not arrived yet instead of playing past it.
+      const to = Math.min(shown.length, t + by);
+      if (source(sceneName).has(to)) seek(to);
+      else chunkAt(to);
+    };
+    playing = window.requestAnimationFrame(tick);
   }
-  signal.addEventListener("abort", pause);
+  /** @param {1 | -1} by */
+  function change(by) {
+    speed.selectedIndex = clamp(speed.selectedIndex + by, 0, SPEEDS.length - 1);
+  }
+  signal.addEventListener("abort", () => {
+    pause();
+    window.cancelAnimationFrame(redrawing);
+    sceneGone.abort();
+  });
+
+  /** @param {string} name */
+  function look(name) {
+    if (!shown || !SCENES[name]) return;
+    sceneGone.abort();
+    sceneGone = new AbortController();
+    sceneName = name;
+    scene = SCENES[name].make({
+      shown, ask: question, seek: goTo, redraw, signal: sceneGone.signal, chunk: (at) => source(name).at(at),
+    });
+    place.replaceChildren(scene.node);
+    for (const tab of tabs.children) tab.setAttribute("aria-pressed", String(tab.getAttribute("data-scene") === name));
+    paint();
+  }
+  const names = () => (shown ? [...Object.keys(shown.scenes).filter((name) => name in SCENES), "steps", "json"] : []);
+  const nextScene = () => {
+    const all = names();
+    if (all.length) look(all[(all.indexOf(sceneName) + 1) % all.length]);
+  };
 
   /** @param {Shown | null} next @param {number} at @param {string} empty what to say when there is nothing */
   function show(next, at, empty) {
+    if (next && shown && next.id === shown.id) {
+      remarked?.update(next);
+      return;
+    }
     pause();
     shown = next;
+    bar.clear();
     if (!next) {
+      [scene, line, remarked] = [null, null, null];
       node.replaceChildren(h("p", { class: "aigym-dull aigym-empty" }, empty));
       return;
     }
-    t = clamp(at, 0, next.shown);
-    slider.max = String(next.shown);
-    speed.value = next.view === "text" ? "1" : "10";
-    const scene = next.view === "boards" ? boardScene(next) : next.view === "text" ? textScene(next) : valueScene(next);
-    const line = timeline(next, (to) => { pause(); seek(to); });
-    const fact = (/** @type {string} */ name, /** @type {string} */ value) =>
-      h("span", {}, h("span", { class: "aigym-dull" }, `${name} `), value);
-    draw = (now) => {
-      scene.at(now);
-      line.at(now);
-      const ended = now >= next.shown;
-      facts.replaceChildren(
-        fact("step", `${now} / ${next.shown}`),
-        ...(ended ? [fact("end", next.outcome)] : next.view === "text" ? [] : [fact("action", next.actions[now] ?? "")]),
-        fact("reward", ended ? "–" : formatNumber(next.rewards[now])),
-        fact("return so far", formatNumber(line.sums[now])));
-    };
-    node.replaceChildren(heading(next), scene.node, line.node, controls, facts,
-      ...(next.marks.length ? [markTable(next.marks)] : []));
-    paint();
+    t = clamp(at, 0, next.length);
+    sources = new Map();
+    slider.max = String(next.length);
+    line = timeline(next, goTo);
+    remarked = remarks(next, question);
+    tabs.replaceChildren(...names().map((name) => {
+      const tab = h("button", { type: "button", "data-scene": name, title: "next way to look at it: v" }, SCENES[name].label);
+      tab.addEventListener("click", () => look(name));
+      return tab;
+    }));
+    node.replaceChildren(heading(next), tabs, bar.node, place, line.node, slider, controls, facts, infos, remarked.node);
+    if (next.diverged_at != null) diverged(next.diverged_at);
+    look(next.view);
+    line.repaint();
   }
 
-  return { node, show, seek, step, toggle, position: () => t, repaint: paint, end: () => seek(shown?.shown ?? 0) };
+  /** @type {Record<string, () => void>} */
+  const keys = {
+    ArrowLeft: () => step(-1), ArrowRight: () => step(1), "Shift+ArrowLeft": () => step(-10), "Shift+ArrowRight": () => step(10),
+    Home: () => goTo(0), End: end, " ": toggle, e: () => jump(1), E: () => jump(-1), "+": () => change(1), "-": () => change(-1),
+    v: nextScene, f: () => shown && bar.open(), t: () => remarked?.focus(),
+  };
+  /** @type {[string, string][]} */
+  const help = [
+    ["← →", "step"], ["Shift+← →", "ten steps"], ["Home End", "first, last step"], ["Space", "play, pause"],
+    ["+ −", "faster, slower"], ["e E", "next, previous event"], ["v", "another way to look at it"],
+    ["f", "find in all steps"], ["t", "add a tag"],
+  ];
+  const repaint = () => {
+    line?.repaint();
+    paint();
+  };
+  return { node, show, seek, position: () => t, repaint, keys, help };
 }
 
 /** The trajectory that is open. @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane} */
-export function trajectoryPane({ model, signal }) {
+export function trajectoryPane({ model, ask, signal }) {
   let saveTimer = 0;
   const stage = player({
-    signal,
+    ask, signal,
     onStep(t, settled) {
       model.set("step", t);
       if (saveTimer && !settled) return;
@@ -348,13 +344,5 @@ export function trajectoryPane({ model, signal }) {
     signal.addEventListener("abort", () => model.off(`change:${name}`, act));
   }
   show();
-  return {
-    node: stage.node,
-    keys: {
-      ArrowLeft: () => stage.step(-1), ArrowRight: () => stage.step(1), Home: () => stage.seek(0), End: stage.end,
-      " ": stage.toggle,
-    },
-    help: [["← →", "step"], ["Home End", "first, last step"], ["Space", "play, pause"]],
-    repaint: stage.repaint,
-  };
+  return { node: stage.node, keys: stage.keys, help: stage.help, repaint: stage.repaint };
 }

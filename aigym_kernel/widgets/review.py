@@ -23,8 +23,9 @@ from aigym_kernel.errors import AigymError
 from aigym_kernel.store import Store
 from aigym_kernel.trajectories import Mark, Score, Trajectory
 from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets.plain import cut
 from aigym_kernel.widgets.replies import stay_where_sent
-from aigym_kernel.widgets.shown import cut, shown
+from aigym_kernel.widgets.shown import shown
 
 MOST_TEXTS = 60
 
@@ -164,7 +165,7 @@ def _solution(solution: str | Mapping[str, str | bytes] | None) -> list[tuple[st
 def _played(trajectory: Trajectory) -> list[tuple[str, str]]:
     """What was seen and done, where it is text."""
     view = shown(trajectory)
-    if view["view"] != "text":
+    if view["view"] not in ("text", "terminal"):
         return []
     turns = [("observation", view["texts"][0])]
     for t, action in enumerate(view["actions"]):

@@ -13,7 +13,8 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", "player", "explorer")
+PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "player")
+EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", *PLAYER, "explorer")
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z]+\.js";\n', re.MULTILINE)
 
 
