@@ -22,14 +22,12 @@ from nbclient import NotebookClient
 
 from aigym_kernel.agents import random_agent
 from aigym_kernel.envs import make
-from aigym_kernel.envs.replay import resimulate
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.runs import FINAL, Run, rollout, train
 from aigym_kernel.store import RunRecord, Store
 from aigym_kernel.trajectories import Mark, Score, Trajectory
 from aigym_kernel.widgets import Board, Explorer, board, explore, stills
 from aigym_kernel.widgets.answers import answer
-from aigym_kernel.widgets.shown import MAX_STEPS, MAX_TEXT, MAX_TEXTS, board_at, shown
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
@@ -170,53 +168,6 @@ def test_every_state_is_json(snakes: list[Trajectory]) -> None:
         explorer = explore(selected=selected)
         assert explorer.trajectory["id"] == selected
         json.dumps(explorer.get_state(["rows", "charts", "offered", "trajectory"]), allow_nan=False)
-
-
-# What is shown of a trajectory
-
-
-def test_boards_are_those_of_the_game(snakes: list[Trajectory]) -> None:
-    longest = max(snakes, key=len)
-    plain = shown(longest)
-    frames = resimulate(longest).frames
-    assert (plain["view"], plain["notes"], len(frames)) == ("boards", [], len(longest) + 1)
-    for t, frame in enumerate(frames):
-        assert board_at(plain["boards"], t) == frame.reshape(-1).tolist()
-    assert set(plain["actions"]) <= {"straight", "left", "right"}
-
-
-def test_a_game_that_goes_another_way_carries_a_warning(snakes: list[Trajectory]) -> None:
-    longest = max(snakes, key=len)
-    wrong = replace(longest, rewards=np.where(np.arange(len(longest)) == 2, 0.5, longest.rewards))
-    plain = shown(wrong)
-    assert "from step 2 on" in plain["notes"][0]
-    assert len(plain["boards"]["changes"]) == 2
-    assert "from step 2 on" in stills.trajectory(plain)
-    unseeded = shown(replace(longest, seed=None))
-    assert unseeded["view"] == "values"
-    assert "without a seed" in unseeded["notes"][0]
-
-
-def test_long_ones_are_cut_and_say_so() -> None:
-    steps = MAX_STEPS + 10
-    long = text_trajectory(
-        observations=["x" * 2_000] * (steps + 1), actions=["a"] * steps, rewards=np.ones(steps), score=None
-    )
-    plain = shown(long)
-    assert (plain["shown"], plain["length"], len(plain["texts"])) == (MAX_STEPS, steps, MAX_STEPS + 1)
-    assert sum(map(len, plain["texts"])) <= MAX_TEXTS
-    assert len(plain["notes"]) == 2
-    wide = text_trajectory(observations=["x" * (MAX_TEXT + 1), ""])
-    assert len(shown(wide)["texts"][0]) == MAX_TEXT
-    pixels = text_trajectory(observations=np.zeros((2, 84, 84)), score=None)
-    assert len(shown(pixels)["values"][0]) == 64
-
-
-def test_observations_that_are_neither_text_nor_numbers_are_shown_as_text() -> None:
-    plain = shown(text_trajectory(observations=[{"a": [1, 2]}, None], actions=[np.array([0.123456, 2.0])]))
-    assert plain["view"] == "text"
-    assert json.loads(plain["texts"][0]) == {"a": [1, 2]}
-    assert plain["actions"] == ["0.1235, 2"]
 
 
 # Static HTML

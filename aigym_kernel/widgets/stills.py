@@ -10,6 +10,7 @@ Made of the same plain values as the widgets. Long texts are cut so that a page 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -26,6 +27,7 @@ TURN_TEXT = 4_000
 EXCHANGE_HTML, MARKS_HTML = 120_000, 80_000
 _GOOD = ("passed", "full", "done")
 _BAD = ("failed", "error", "killed")
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~]?)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CELLS = {1: "#48a060", 2: "#1f6b38", 3: "#d64c4c", 4: "#888"}
 
 
@@ -62,13 +64,15 @@ def trajectory(shown: Mapping[str, Any]) -> str:
         parts.append(pre(_cut(shown["error"])))
     if shown["boards"]:
         parts.append(_film(shown["boards"]))
-    if shown["view"] == "text":
+    if shown["images"]:
+        parts.append(_pictures(shown))
+    if shown["texts"]:
         parts.append(_exchange(shown))
     if shown["length"] > 1:
-        sums = list(accumulate(shown["rewards"], initial=0.0))
-        parts.append(
-            line_chart(thin(list(enumerate(sums)), 400), title="return so far, over steps", height=140)
-        )
+        sums = accumulate((value or 0.0 for value in shown["overview"]["sum"]), initial=0.0)
+        each = shown["length"] / len(shown["overview"]["sum"])
+        curve = [(i * each, value) for i, value in enumerate(sums)]
+        parts.append(line_chart(thin(curve, 400), title="return so far, over steps", height=140))
     if shown["marks"]:
         parts.append(_marks(shown["marks"]))
     return "".join(parts)
@@ -179,10 +183,25 @@ def _marks(marks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _film(boards: Mapping[str, Any]) -> str:
-    """Up to eight boards from the first to the last."""
+    """Up to eight boards from the first to the last that are here."""
     last = len(boards["changes"])
     times = sorted({round(i * last / (FILM - 1)) for i in range(FILM)})
     return f"<div>{''.join(_still(boards, t) for t in times)}</div>"
+
+
+def _pictures(shown: Mapping[str, Any]) -> str:
+    """Up to eight of the observed pictures that are here, as far as they fit."""
+    images = shown["images"]
+    parts: list[str] = []
+    for t in sorted({round(i * (len(images) - 1) / (FILM - 1)) for i in range(FILM)}):
+        if sum(map(len, parts)) + len(images[t]) < EXCHANGE_HTML and images[t]:
+            alt = f"observation {t}"
+            parts.append(
+                f'<figure style="display:inline-block;margin:4px 8px 4px 0;text-align:center">'
+                f'<img src="{images[t]}" alt="{alt}" style="max-height:120px">'
+                f"<figcaption>{t}</figcaption></figure>"
+            )
+    return f"<div>{''.join(parts)}</div>"
 
 
 def _still(boards: Mapping[str, Any], t: int) -> str:
@@ -202,24 +221,28 @@ def _still(boards: Mapping[str, Any], t: int) -> str:
 
 def _exchange(shown: Mapping[str, Any]) -> str:
     """The turns, each to be opened; the last action is open. What makes a page too large is left out."""
-    steps = shown["shown"]
+    here, steps = shown["shown"], shown["length"]
     parts: list[str] = []
     size = 0
-    for t in range(steps + 1):
+    for t in range(here + 1):
         turn = _turn(shown, t)
         size += len(turn)
         if size > EXCHANGE_HTML or t >= TURNS:
-            parts.append(f"<p>{steps + 1 - t} further steps are not shown here.</p>")
             break
         parts.append(turn)
+    if left := steps + 1 - len(parts):
+        parts.append(f"<p>{left:,} further steps are not shown here.</p>")
     return "".join(parts)
 
 
 def _turn(shown: Mapping[str, Any], t: int) -> str:
-    steps = shown["shown"]
-    head = f"step {t}, reward {_number(shown['rewards'][t])}" if t < steps else "end"
-    body = f"<div>observation</div>{pre(_cut(shown['texts'][t]))}"
-    if t < steps:
+    steps = shown["length"]
+    acted = t < len(shown["actions"])
+    head = "end" if t == steps else f"step {t}"
+    if acted:
+        head += f", reward {_number(shown['rewards'][t])}"
+    body = f"<div>observation</div>{pre(_cut(_ESCAPES.sub('', shown['texts'][t])))}"
+    if acted:
         body += f"<div>action</div>{pre(_cut(shown['actions'][t]))}"
     is_open = " open" if t == max(0, steps - 1) else ""
     return f"<details{is_open}><summary>{head}</summary>{body}</details>"
