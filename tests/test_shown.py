@@ -248,8 +248,8 @@ def test_events_tell_errors_calls_and_the_end() -> None:
         final_info={"outcome": "given up"},
     )
     assert overview.events(said) == [
-        [1, "error", "NameError: name 'y'"],
         [1, "error", "error: no such file"],
+        [1, "error", "NameError: name 'y'"],
         [1, "tool", "calls bash"],
         [2, "end", "truncated: given up"],
     ]
