@@ -191,6 +191,7 @@ export function player({ ask, onStep, signal }) {
   function seek(to) {
     if (!shown) return;
     t = clamp(Math.round(to), 0, shown.length);
+    slider.value = String(t);
     redraw();
     onStep(t, !playing);
   }
