@@ -47,7 +47,7 @@ function highlight(node, wanted) {
  *   position: () => number, seek: (t: number) => void, scene: () => HTMLElement | null, closed: () => void}} hooks
  */
 export function findBar({ find, loaded, position, seek, scene, closed }) {
-  const input = h("input", { type: "search", placeholder: "find in all steps", "aria-label": "find in this trajectory", spellcheck: "false" });
+  const input = h("input", { type: "text", placeholder: "find in all steps", "aria-label": "find in this trajectory", spellcheck: "false" });
   const told = h("span", { class: "aigym-dull", role: "status" });
   const said = h("span", { class: "aigym-dull aigym-excerpt" });
   const button = (/** @type {string} */ label, /** @type {string} */ sign, /** @type {() => void} */ act) => {
