@@ -1,8 +1,6 @@
-"""The trajectory pane in a real JupyterLab, by mouse and by keyboard alone; see labs.py for what drives it."""
+"""The trajectory pane in a real JupyterLab, by mouse and by keyboard alone; labs.py drives it."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from labs import Lab
@@ -43,26 +41,43 @@ n = 100_000
 
 def made(name, observations, actions, **fields):
     values = {"rewards": np.zeros(len(actions)), "terminated": True, "truncated": False, **fields}
-    return Trajectory(agent=name, observations=observations, actions=actions, **{"env_id": "test/Any-v0", **values})
+    values = {"env_id": "test/Any-v0", **values}
+    return Trajectory(agent=name, observations=observations, actions=actions, **values)
 
-screens = [f"\\x1b[2J\\x1b[1;1H\\x1b[1;32mlevel {t}\\x1b[0m  HP \\x1b[41m{'#' * (9 - t % 9)}\\x1b[0m\\x1b]0;{evil}\\x07\\r\\n{evil}" for t in range(40)]
+def screen(t):
+    """What a terminal is sent: it is cleared, coloured, and given a hostile title."""
+    bar = f"\\x1b[41m{'#' * (9 - t % 9)}\\x1b[0m"
+    return f"\\x1b[2J\\x1b[1;1H\\x1b[1;32mlevel {t}\\x1b[0m  HP {bar}\\x1b]0;{evil}\\x07\\r\\n{evil}"
+
+def said(t):
+    more = evil if t == 3 else " needle" if t % 900 == 650 else ""
+    return f"seen {t}: " + "lorem " * (t % 7) + more
+
+def nested(t):
+    grid = np.eye(9, dtype=np.uint8) * (t % 250)
+    return {"position": {"x": t, "y": 2.5}, "name": evil, "grid": grid}
+
 pixels = np.zeros((60, 24, 32, 3), np.uint8)
 for t in range(60):
     pixels[t, 8:16, t % 24 : t % 24 + 8] = (90, 200, 120)
 marks = (Mark(name="tests", value=1.0, required=True, feedback="12 of 12 passed"),
          Mark(name="style " + evil, value=0.5, feedback=evil))
 walk = np.cumsum(rng.normal(size=(n + 1, 4)), axis=0)
+gains = (rng.random(n) < 2e-4) * 1.0 - (rng.random(n) < 1e-4)
+waves = np.sin(np.arange(801)[:, None] / np.arange(3, 33))
 made_all = [
-    made("long", walk, rng.integers(0, 2, n), rewards=(rng.random(n) < 2e-4) * 1.0 - (rng.random(n) < 1e-4),
-         env_id="CartPole-v1", infos=[{"lap": t // 9_000, "speed": t % 100 / 10} for t in range(n)]),
-    made("wide", np.sin(np.arange(801)[:, None] / np.arange(3, 33)), [0] * 800, rewards=np.sin(np.arange(800) / 40)),
-    made("talk", [f"observation {t}: " + "lorem ipsum " * (t % 7) + (evil if t == 3 else "") + (" needle" if t % 900 == 650 else "") for t in range(3001)],
-         [f"answer {t}" for t in range(3000)], rewards=np.arange(3000) % 50 == 49,
-         score=Score(task_id="t", total=0.5, passed=False, marks=marks), infos=[{"error": "boom"} if t == 777 else {} for t in range(3000)]),
-    made("screen", screens, ["l"] * 39),
+    made("long", walk, rng.integers(0, 2, n), rewards=gains, env_id="CartPole-v1",
+         infos=[{"lap": t // 9_000, "speed": t % 100 / 10} for t in range(n)]),
+    made("wide", waves, [0] * 800, rewards=np.sin(np.arange(800) / 40)),
+    made("talk", [said(t) for t in range(3001)], [f"answer {t}" for t in range(3000)],
+         rewards=np.arange(3000) % 50 == 49,
+         infos=[{"error": "boom"} if t == 777 else {} for t in range(3000)],
+         score=Score(task_id="t", total=0.5, passed=False, marks=marks)),
+    made("screen", [screen(t) for t in range(40)], ["l"] * 39),
     made("camera", pixels, [1] * 59),
-    made("nested", [{"position": {"x": t, "y": 2.5}, "name": evil, "grid": np.eye(9, dtype=np.uint8) * (t % 250)} for t in range(30)], [{"push": t} for t in range(29)]),
-    made("rendered", np.arange(200.0).reshape(-1, 1), [0] * 199, env_id="test/Colours-v0", seed=1, terminated=False),
+    made("nested", [nested(t) for t in range(30)], [{"push": t} for t in range(29)]),
+    made("rendered", np.arange(200.0).reshape(-1, 1), [0] * 199, env_id="test/Colours-v0", seed=1,
+         terminated=False),
     made("nothing", ["only an observation"], []),
 ]
 store = Store()
@@ -97,18 +112,31 @@ def go(lab: Lab, t: int) -> None:
     lab.page.locator(".aigym-player > input[type=range]").fill(str(t))
 
 
-def test_look(lab: Lab) -> None:
-    open_pane(lab, "pane.ipynb")
+KINDS = {
+    "hungry": ".aigym-board",
+    "long": ".aigym-values",
+    "wide": ".aigym-heat",
+    "talk": ".aigym-exchange",
+    "screen": ".aigym-terminal",
+    "camera": ".aigym-picture",
+    "nested": ".aigym-tree",
+    "nothing": ".aigym-exchange",
+}
+
+
+def test_each_kind_has_its_scene_and_fits_in_both_themes(lab: Lab) -> None:
+    open_pane(lab, "kinds.ipynb")
     for theme in ("Light", "Dark"):
         lab.theme(f"JupyterLab {theme}")
         for width in (1280, 800):
             lab.page.set_viewport_size({"width": width, "height": 900})
-            for agent in ("hungry", "long", "wide", "talk", "screen", "camera", "nested", "rendered", "nothing"):
+            for agent, selector in KINDS.items():
                 choose(lab, agent)
+                lab.wait(f".aigym-place-of-scene {selector}")
                 go(lab, 13)
                 lab.shot(f"pane-{agent}-{theme.lower()}-{width}", ".aigym-player")
-                if agent in ("rendered", "long", "nested"):
-                    which = {"rendered": "frames", "long": "steps", "nested": "json"}[agent]
-                    lab.page.locator(f"[data-scene={which}]").click()
-                    lab.page.wait_for_timeout(300)
-                    lab.shot(f"pane-{agent}-{which}-{theme.lower()}-{width}", ".aigym-player")
+                fits = "(e => e.scrollWidth <= e.clientWidth + 1)(document.querySelector('.aigym-player'))"
+                assert lab.page.evaluate(fits), f"{agent} overflows at {width} px"
+    lab.theme("JupyterLab Light")
+    assert lab.page.evaluate("window.pwned") is None
+    assert lab.page.locator(".aigym-player script, .aigym-player img:not([src^='data:'])").count() == 0
