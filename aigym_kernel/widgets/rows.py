@@ -13,7 +13,7 @@ import numpy as np
 
 from aigym_kernel.errors import AigymError
 from aigym_kernel.widgets.columns import Column, Names, Table, Tags
-from aigym_kernel.widgets.shown import finite
+from aigym_kernel.widgets.plain import finite
 
 if TYPE_CHECKING:
     from aigym_kernel.widgets.explorer import Explorer
