@@ -10,6 +10,7 @@
     aigym.rollout(agent, env, n=10)                     play and record
     run = aigym.train("CartPole-v1", algo="ppo")        in the background; shown as a live board
     aigym.sql("select * from trajectories")             a pandas DataFrame
+    aigym.trajectories(env_id="aigym/Snake-v0")         those that fit, as a DataFrame
     aigym.similar("an agent that walls itself in")      past plays like this, or about this
     aigym.explore()                                     every recorded step, in a widget
     aigym.runs(), aigym.leaderboard()                   what was done, and who is best at what
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
     from aigym_kernel.search import similar
-    from aigym_kernel.store import Store, sql
+    from aigym_kernel.store import Store, sql, trajectories
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
     from aigym_kernel.train import evaluate
@@ -103,6 +104,7 @@ _HOME = {
     "sql": "store",
     "tasks": "tasks:tasks_table",
     "train": "runs",
+    "trajectories": "store",
     "validate": "judge",
 }
 
@@ -156,6 +158,7 @@ __all__ = [
     "sql",
     "tasks",
     "train",
+    "trajectories",
     "validate",
 ]
 

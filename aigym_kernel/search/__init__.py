@@ -28,7 +28,8 @@ from aigym_kernel.search import documents, embedders, ranking, upkeep
 from aigym_kernel.search.embedders import Embedder, HashedWords
 from aigym_kernel.search.kept import Kept
 from aigym_kernel.search.upkeep import Recorded
-from aigym_kernel.store import Store, reader, schema
+from aigym_kernel.store import Store, schema
+from aigym_kernel.store.conditions import selection
 from aigym_kernel.store.snapshot import open_snapshot
 from aigym_kernel.trajectories import Trajectory
 
@@ -98,7 +99,7 @@ def similar(
     _check_question(question)
     chosen = _embedder(embedder)
     folder = (store or Store()).folder
-    source, values = reader.selection(where or {})
+    source, values = selection(where or {})
     with _lock, open_snapshot(folder, "runs" if "kind" in (where or {}) else "") as snapshot:
         recorded = upkeep.look(snapshot, folder)
         text, itself = _asked(recorded, question)

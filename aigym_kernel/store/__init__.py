@@ -27,7 +27,7 @@ from aigym_kernel import settings
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
 from aigym_kernel.store import compaction, index, reader, runs, snapshot, statements, trash
 from aigym_kernel.store.compaction import Compacted
-from aigym_kernel.store.reader import Page
+from aigym_kernel.store.reader import InfoKind, Page
 from aigym_kernel.store.records import (
     RunKind,
     RunRecord,
@@ -58,6 +58,7 @@ __all__ = [
     "Writer",
     "settle",
     "sql",
+    "trajectories",
 ]
 
 
@@ -285,7 +286,8 @@ class Store:
         """Some rows of ``trajectories``, each with the ``kind`` of its run.
 
         Args:
-            where: column to the value, or the list of values, that it must have (None: NULL).
+            where: column (or ``info.<key>``) to the value that it must have (None: NULL), a list of such
+                values, or a range ``(low, high)``, open where one is None. Of ``tags``, one that is there.
             search: text that the id, env, agent or outcome must contain, in any case of letters.
 
         Raises:
@@ -300,6 +302,39 @@ class Store:
             limit=limit,
             offset=offset,
         )
+
+    def trajectories(
+        self,
+        *,
+        search: str = "",
+        order_by: str = "started_at",
+        descending: bool = True,
+        limit: int | None = None,
+        **filters: Any,
+    ) -> pandas.DataFrame:
+        """Trajectories as a table, one row each, the newest first.
+
+        Args:
+            search: text that the id, env, agent or outcome must contain, in any case of letters.
+            filters: column to value, list of values or range, as ``where`` of `page`; ``return_`` for
+                ``return``, and ``**{"info.food": (3, None)}`` for a key of the final info.
+
+        Raises:
+            UnknownName: a column that trajectories do not have.
+            AigymError: a tuple that is no range, or a limit that is no whole number.
+        """
+        return reader.trajectories(
+            self.folder, filters, search=search, order_by=order_by, descending=descending, limit=limit
+        )
+
+    def info_keys(self) -> dict[str, InfoKind]:
+        """The keys of final infos that SQL reads without JSON, with their kind, the most frequent first.
+
+        ``info_numbers['food']`` and ``info_texts['cause']`` of ``trajectories`` have the values: numbers (a
+        boolean is 0 or 1) and texts of up to 200 characters, those of nested mappings as ``episode.r``.
+        Trajectories of a version that had no such columns have none.
+        """
+        return reader.info_keys(self.folder)
 
     def values(self, column: str) -> list[tuple[Any, int]]:
         """The distinct values of a column of ``trajectories`` (or ``kind``), each with its count,
@@ -389,3 +424,12 @@ class Store:
 def sql(query: str, parameters: Sequence[Any] | None = None) -> pandas.DataFrame:
     """`Store.sql` on the store that AIGYM_DATA names."""
     return Store().sql(query, parameters)
+
+
+def trajectories(store: Store | Path | str | None = None, **filters: Any) -> pandas.DataFrame:
+    """`Store.trajectories` on a store, its folder, or the one that AIGYM_DATA names.
+
+    ``trajectories(env_id="aigym/Snake-v0", return_=(5, None), order_by="length", limit=100)``
+    """
+    chosen = store if isinstance(store, Store) else Store(store)
+    return chosen.trajectories(**filters)

@@ -13,13 +13,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from aigym_kernel.errors import QueryError, StoreError, UnknownName
+from aigym_kernel.errors import QueryError, StoreError, UnknownName, check_whole
 from aigym_kernel.store import columns, messages, notes, schema, snapshot
+from aigym_kernel.store.conditions import HIDDEN, column, conditions, order, source
 from aigym_kernel.store.snapshot import Snapshot, open_snapshot
 from aigym_kernel.store.statements import check_reading
 from aigym_kernel.trajectories import Mark, Review, Score, Trajectory
@@ -28,10 +29,9 @@ if TYPE_CHECKING:
     import duckdb
     import pandas
 
-_SEARCHED = ("trajectory_id", "env_id", "agent", "outcome")
 # Rows of an answer are fetched in so many vectors of 2,048 at a time.
 _VECTORS = 256
-_OF_RUNS = ("kind",)
+InfoKind = Literal["number", "text"]
 _CELLS = ("", "_text", "_bytes")
 
 
@@ -156,73 +156,63 @@ def page(
     offset: int = 0,
 ) -> Page:
     """Some trajectories; see `Store.page`."""
-    tests, values = _conditions(where or {}, search)
-    source = _source([*(where or {}), order_by]) + (f" WHERE {' AND '.join(tests)}" if tests else "")
-    order = f"{_column(order_by)} {'DESC' if descending else 'ASC'} NULLS LAST, t.trajectory_id"
+    tests, values = conditions(where or {}, search)
+    chosen = source([*(where or {}), order_by]) + (f" WHERE {' AND '.join(tests)}" if tests else "")
     # The rows of one page are few: their run's kind is joined to them, not to all that were searched.
     query = (
-        f"WITH page AS (SELECT t.*, row_number() OVER () AS place FROM (SELECT t.* FROM {source} "
-        f"ORDER BY {order} LIMIT ? OFFSET ?) t) "
-        "SELECT page.* EXCLUDE (place, final_observation_bytes), r.kind FROM page "
+        f"WITH page AS (SELECT t.*, row_number() OVER () AS place FROM (SELECT t.* FROM {chosen} "
+        f"ORDER BY {order(order_by, descending=descending)} LIMIT ? OFFSET ?) t) "
+        f"SELECT page.* EXCLUDE (place, {', '.join(HIDDEN)}), r.kind FROM page "
         "LEFT JOIN runs r USING (run_id) ORDER BY place"
     )
     with open_snapshot(folder, "runs") as asked:
         rows = asked.rows(query, [*values, limit, offset])
-        total = asked.rows(f"SELECT count(*) AS n FROM {source}", values)[0]["n"]
+        total = asked.rows(f"SELECT count(*) AS n FROM {chosen}", values)[0]["n"]
     return Page(rows=rows, total=total)
 
 
-def values(folder: Path, column: str) -> list[tuple[Any, int]]:
+def trajectories(
+    folder: Path,
+    where: Mapping[str, Any],
+    *,
+    search: str,
+    order_by: str,
+    descending: bool,
+    limit: int | None,
+) -> pandas.DataFrame:
+    """Trajectories as a table; see `Store.trajectories`."""
+    # A name that Python keeps for itself is written with an underscore.
+    where = {name.removesuffix("_"): value for name, value in where.items()}
+    tests, values = conditions(where, search)
+    query = (
+        f"SELECT t.* EXCLUDE ({', '.join(HIDDEN)}) FROM {source([*where, order_by])} "
+        f"WHERE {' AND '.join(tests) or 'true'} ORDER BY {order(order_by, descending=descending)}"
+    )
+    if limit is not None:
+        check_whole("limit", limit, 0)
+        query += f" LIMIT {limit}"
+    with open_snapshot(folder, "runs") as asked:
+        return asked.ask(query, values, _frame)
+
+
+def info_keys(folder: Path) -> dict[str, InfoKind]:
+    """The keys of final infos; see `Store.info_keys`."""
+    keys = "SELECT unnest(map_keys(info_{}s)) AS key, '{}' AS kind FROM trajectories"
+    query = (
+        "SELECT key, arg_max(kind, n) AS kind FROM (SELECT key, kind, count(*) AS n FROM "
+        f"({keys.format('number', 'number')} UNION ALL {keys.format('text', 'text')}) GROUP BY ALL) "
+        "GROUP BY key ORDER BY sum(n) DESC, key"
+    )
+    with open_snapshot(folder, "") as asked:
+        return {row["key"]: row["kind"] for row in asked.rows(query)}
+
+
+def values(folder: Path, name: str) -> list[tuple[Any, int]]:
     """The distinct values of a column of trajectories; see `Store.values`."""
-    query = f"SELECT {_column(column)} AS value, count(*) AS n FROM {_source([column])} GROUP BY 1 "
+    query = f"SELECT {column(name)} AS value, count(*) AS n FROM {source([name])} GROUP BY 1 "
     with open_snapshot(folder, "runs") as asked:
         rows = asked.rows(query + "ORDER BY n DESC, value NULLS LAST")
     return [(row["value"], row["n"]) for row in rows]
-
-
-# Parts of queries
-
-
-def selection(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """What stands after FROM to have the trajectories (``t``) of which `Store.page`'s ``where`` holds, and
-    the parameters. The snapshot has to know of ``runs`` if it names ``kind``.
-
-    Raises:
-        UnknownName: a column that trajectories do not have.
-    """
-    tests, values = _conditions(where, "")
-    return _source(list(where)) + (f" WHERE {' AND '.join(tests)}" if tests else ""), values
-
-
-def _column(name: str) -> str:
-    """A column of trajectories (or the run's kind), ready for SQL."""
-    if name in _OF_RUNS:
-        return f'r."{name}"'
-    if name in schema.TABLES["trajectories"].names:
-        return f't."{name}"'
-    raise UnknownName("column of trajectories", name, [*schema.TABLES["trajectories"].names, *_OF_RUNS])
-
-
-def _source(columns: Sequence[str]) -> str:
-    join = " LEFT JOIN runs r USING (run_id)" if set(columns) & set(_OF_RUNS) else ""
-    return f"trajectories t{join}"
-
-
-def _conditions(where: Mapping[str, Any], search: str) -> tuple[list[str], list[Any]]:
-    tests, values = [], []
-    for name, value in where.items():
-        column = _column(name)
-        wanted = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
-        some = [v for v in wanted if v is not None]
-        either = [f"{column} IN ({', '.join('?' * len(some))})"] if some else []
-        if len(some) < len(wanted):
-            either.append(f"{column} IS NULL")
-        tests.append(f"({' OR '.join(either) or 'false'})")
-        values += some
-    if search:
-        tests.append(f"({' OR '.join(f'contains(lower({_column(n)}), lower(?))' for n in _SEARCHED)})")
-        values += [schema.clean(search)] * len(_SEARCHED)
-    return tests, values
 
 
 # A trajectory from its rows

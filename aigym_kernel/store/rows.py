@@ -6,6 +6,7 @@ The row of ``trajectories`` comes last: it says that all the others are there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from aigym_kernel.errors import StoreError
 from aigym_kernel.store import messages, notes, reviews, schema
 from aigym_kernel.store.columns import Column
 from aigym_kernel.trajectories import Trajectory
+
+# Of a final info there become columns at most so many keys, of so many characters each, and texts of so many.
+MOST_KEYS, LONGEST_KEY, LONGEST_TEXT = 64, 100, 200
 
 Plain = Mapping[str, list[int]]
 """Of ``observation`` and ``action``, the steps whose text was written as it is; see `columns.decode`."""
@@ -90,7 +94,31 @@ def _trajectory_row(
         "reward_mean": trajectory.total_reward / length if length else None,
         "reward_min": float(np.min(trajectory.rewards)) if length else None,
         "reward_max": float(np.max(trajectory.rewards)) if length else None,
+        **promoted(trajectory.final_info),
     }
+
+
+def promoted(info: Mapping[str, Any]) -> dict[str, list[tuple[str, Any]] | None]:
+    """The cells of ``info_numbers`` and ``info_texts``: what in a final info is one number (also a boolean)
+    or a short text, at the top or one level below (``episode.r``). So that SQL need not read JSON."""
+    numbers: dict[str, float] = {}
+    texts: dict[str, str] = {}
+    pairs = list(info.items())
+    pairs += [
+        (f"{k}.{n}", v) for k, part in info.items() if isinstance(part, Mapping) for n, v in part.items()
+    ]
+    for key, value in pairs:
+        name = schema.clean(str(key))
+        if len(name) > LONGEST_KEY or len(numbers) + len(texts) >= MOST_KEYS:
+            continue
+        if isinstance(value, np.ndarray | np.generic) and value.ndim == 0:
+            value = value.item()
+        if isinstance(value, bool | int | float):
+            with suppress(OverflowError):
+                numbers[name] = float(value)
+        elif isinstance(value, str) and len(value) <= LONGEST_TEXT:
+            texts[name] = schema.clean(value)
+    return {"info_numbers": list(numbers.items()) or None, "info_texts": list(texts.items()) or None}
 
 
 def _shape(column: Column, plain: list[int]) -> list[int]:

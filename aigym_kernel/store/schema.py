@@ -33,6 +33,8 @@ _SQL = {
     pa.list_(pa.int64()): "BIGINT[]",
     pa.binary(): "BLOB",
     pa.list_(pa.binary()): "BLOB[]",
+    pa.map_(pa.string(), pa.float64()): "MAP(VARCHAR, DOUBLE)",
+    pa.map_(pa.string(), pa.string()): "MAP(VARCHAR, VARCHAR)",
 }
 
 
@@ -88,7 +90,7 @@ TABLES: dict[str, pa.Schema] = {
         "trajectory_id run_id env_id env_kwargs agent seed group length return outcome score passed "
         "terminated truncated error started_at wall_s final_observation final_observation_text info "
         "observation_dtype observation_shape action_dtype action_shape task_id judge_s pass_mark "
-        "parent reward_mean reward_min reward_max final_observation_bytes",
+        "parent reward_mean reward_min reward_max final_observation_bytes info_numbers info_texts",
         seed=pa.int64(),
         length=pa.int64(),
         score=pa.float64(),
@@ -106,6 +108,8 @@ TABLES: dict[str, pa.Schema] = {
         reward_min=pa.float64(),
         reward_max=pa.float64(),
         final_observation_bytes=pa.binary(),
+        info_numbers=pa.map_(pa.string(), pa.float64()),
+        info_texts=pa.map_(pa.string(), pa.string()),
         **{"return": pa.float64()},
     ),
 }
@@ -119,7 +123,7 @@ ADDED: Mapping[str, tuple[str, ...]] = {
     "marks": ("evidence",),
     "trajectories": (
         *("pass_mark", "parent", "reward_mean", "reward_min", "reward_max"),
-        "final_observation_bytes",
+        *("final_observation_bytes", "info_numbers", "info_texts"),
     ),
 }
 
