@@ -22,7 +22,7 @@ from hypothesis.extra import numpy as hnp
 
 from aigym_kernel.errors import QueryError, StoreError, UnknownName
 from aigym_kernel.store import RunRecord, RunStatus, Store
-from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
+from aigym_kernel.trajectories import Batch, Mark, Score, Step, Trajectory
 
 
 @pytest.fixture
@@ -292,6 +292,83 @@ def test_a_value_of_the_wrong_type_spoils_nothing_else(store: Store) -> None:
             writer.trajectory(play(seed=2**64))
     assert store.page().total == 1
     assert_same(store.load(good.id), good)
+
+
+# Batches
+
+
+def batch(sizes: Sequence[int], **changes: Any) -> Batch:
+    steps, count = sum(sizes), len(sizes)
+    fields: dict[str, Any] = {
+        "env_id": "aigym/Count-v0",
+        "agent": "ppo",
+        "observations": np.arange((steps + count) * 2, dtype=np.float32).reshape(-1, 2),
+        "actions": np.arange(steps),
+        "rewards": np.linspace(0, 1, steps),
+        "lengths": np.array(sizes, dtype=np.int64),
+        "terminated": np.arange(count) % 2 == 0,
+        "truncated": np.arange(count) % 2 == 1,
+    }
+    return Batch(**{**fields, **changes})
+
+
+def test_a_batch_is_recorded_as_its_trajectories_are(store: Store) -> None:
+    wanted = batch(
+        [3, 0, 5],
+        seeds=np.array([7, 8, 9]),
+        env_kwargs={"size": 4},
+        final_infos=[{"outcome": "wall"}, {}, {"apples": 2}],
+        groups=["g", "g", "h"],
+        started_at=[1.0, 2.0, 3.0],
+        wall_s=[0.5, 0.25, 0.125],
+    )
+    with store.writer("r1") as writer:
+        writer.batch(wanted)
+        writer.batch(batch([2]))
+        writer.batch(batch([]))
+    for trajectory in wanted:
+        assert_same(store.load(trajectory.id), trajectory)
+    assert [len(t) for t in wanted] == [3, 0, 5]
+    assert store.load(wanted.ids[2]).observations.tolist() == wanted.observations[5:].tolist()
+    assert store.sql("SELECT t FROM steps")["t"].tolist() == [*range(3), *range(5), *range(2)]
+    assert store.sql(
+        'SELECT outcome, group_ FROM (SELECT outcome, "group" AS group_ FROM trajectories '
+        "ORDER BY started_at)"
+    ).values.tolist()[:2] == [["wall", "g"], ["truncated", "g"]]
+
+
+def test_a_batch_of_images_and_texts(store: Store) -> None:
+    images = np.arange(5 * 40 * 40 * 3, dtype=np.uint8).reshape(5, 40, 40, 3)
+    wanted = batch([2, 1], observations=images, actions=["left", "right", "up"])
+    with store.writer("r1") as writer:
+        writer.batch(wanted)
+    for trajectory in wanted:
+        assert_same(store.load(trajectory.id), trajectory)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rewards": np.zeros(4)}, "2 trajectories of 5 steps in all need 5 rewards, got 4"),
+        ({"observations": np.zeros((5, 2))}, "need 7 observations, got 5"),
+        ({"seeds": [1]}, "need 2 seeds, got 1"),
+        ({"lengths": np.array([6, -1])}, "lengths hold -1"),
+    ],
+)
+def test_a_batch_that_does_not_fit_together_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        batch([3, 2], **change)
+
+
+def test_a_batch_with_a_bad_value_leaves_nothing(store: Store) -> None:
+    with store.writer("r1") as writer:
+        with pytest.raises(StoreError, match="64 bits"):
+            writer.batch(batch([1, 1], seeds=[1, 2**64]))
+        writer.step("a", play()[0])
+        with pytest.raises(StoreError, match="'a' were written early"):
+            writer.batch(batch([1, 1], ids=["b", "a"]))
+    assert store.page().total == 0
+    assert store.sql("SELECT count(*) AS n FROM steps")["n"][0] == 1
 
 
 # Writing

@@ -67,8 +67,9 @@ class Column:
 
     def rows(self, start: int, stop: int) -> Column:
         """Some of the rows."""
-        return replace(
-            self,
+        return Column(
+            dtype=self.dtype,
+            shape=self.shape,
             numbers=None if self.numbers is None else self.numbers[start:stop],
             texts=None if self.texts is None else self.texts[start:stop],
             blobs=None if self.blobs is None else self.blobs[start:stop],

@@ -3,6 +3,7 @@
     with store.writer(run_id) as writer:
         writer.step(trajectory_id, step)        as it happens, where a step takes long
         writer.trajectory(trajectory)           the rest of it; its row says that it is complete
+        writer.batch(batch)                     many that are finished, as whole arrays
         writer.metrics(1024, {"return_mean": 21.5})
 
 Rows wait in memory until 2 s have passed, or there are 50,000 of them (or 64 MiB), whichever the next call
@@ -35,14 +36,17 @@ from aigym_kernel.store import columns, notes, reviews, schema, segments, writin
 from aigym_kernel.store.columns import Block
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
-from aigym_kernel.store.rows import recorded_rows
-from aigym_kernel.trajectories import Note, Review, Step, Trajectory
+from aigym_kernel.store.rows import Plain, recorded_rows
+from aigym_kernel.trajectories import Batch, Note, Review, Step, Trajectory
 
 # Each flush costs a file and two fsyncs per table. At 25,000 steps/s a limit of 2,000 rows makes 28 files
 # and 56 fsyncs a second; this one leaves it to the 2 s, and makes one file and three fsyncs.
 FLUSH_ROWS = 50_000
 FLUSH_BYTES = 64 * 2**20
 FLUSH_S = 2.0
+
+
+_NOTHING_PLAIN: Plain = {"observation": [], "action": []}
 
 
 @dataclass
@@ -142,6 +146,44 @@ class Writer:
             for table, row in rows:
                 self._add_row(table, row)
             self._early.pop(trajectory.id, None)
+            self._flush_if_due()
+
+    def batch(self, batch: Batch) -> None:
+        """Writes many finished trajectories at once: the same as `trajectory` for each, only faster.
+
+        Raises:
+            StoreError: steps of one were written early, a seed does not fit 64 bits, or the disk is full; in
+                the last case all of it waits for a later flush, do not hand it in again.
+        """
+        with self._lock:
+            self._check_open()
+            if early := next((name for name in batch.ids if name in self._early), None):
+                raise StoreError(f"steps of trajectory {early!r} were written early; hand it in by itself")
+            observations = columns.encode(batch.observations)
+            actions = columns.encode(batch.actions)
+            columns.check_size(batch.ids[0] if len(batch) else "", observations, actions)
+            rewards = _rewards(batch.rewards, len(batch.rewards))
+            blocks, rows = [], []
+            for i, trajectory in enumerate(batch):
+                own = batch.steps(i)
+                seen = observations.rows(own.start + i, own.stop + i + 1)
+                did = actions.rows(own.start, own.stop)
+                rows += recorded_rows(self.run_id, trajectory, seen, did, _NOTHING_PLAIN)
+                block = Block(
+                    trajectory_id=schema.clean(trajectory.id),
+                    start=0,
+                    observations=seen.rows(0, len(did)),
+                    actions=did,
+                    rewards=rewards[own],
+                    terminated=trajectory.terminated,
+                    truncated=trajectory.truncated,
+                    infos=None,
+                )
+                blocks += [block] if len(block) else []
+            for block in blocks:
+                self._append(block)
+            for table, row in rows:
+                self._add_row(table, row)
             self._flush_if_due()
 
     def review(self, trajectory_id: str, name: str, value: float, review: Review) -> None:
