@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from conftest import missing
 
 import aigym_kernel as aigym
 from aigym_kernel.cli import main
@@ -407,3 +408,43 @@ def test_the_command(store: Store) -> None:
     refused = command("0123456789abcdef")
     assert refused.exit_code == 2
     assert "unknown trajectory" in refused.stderr
+
+
+# sentence-transformers
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of random weights, made here: one layer, a word for each letter."""
+    try:
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+        from transformers import BertConfig, BertModel, BertTokenizerFast
+    except ImportError as error:
+        missing(f"sentence-transformers ({error})")
+    folder = tmp_path_factory.mktemp("model")
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = folder / "bert"
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(bert)
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=64).save_pretrained(bert)
+    transformer = Transformer(str(bert))
+    SentenceTransformer(modules=[transformer, Pooling(16)], device="cpu").save(str(folder / "tiny"))
+    return folder / "tiny"
+
+
+def test_a_model_of_sentence_transformers_by_its_path(store: Store, model: Path) -> None:
+    found = similar(TEXTS["recipe"], k=2, embedder=str(model))
+    assert ids(found)[0] == "recipe"
+    place = next(p for p in folders(store).iterdir() if p.name.startswith("tiny-"))
+    assert list(place.glob("*.parquet"))
+    assert ids(similar("recipe", k=2, embedder=str(model)))
+
+
+def test_a_model_that_is_not_there(store: Store, model: Path) -> None:
+    with pytest.raises(AigymError, match="no sentence-transformers model on this machine"):
+        similar("salary", embedder="nobody/no-such-model")

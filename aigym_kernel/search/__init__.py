@@ -103,17 +103,29 @@ def similar(
     with _lock, open_snapshot(folder, "runs" if "kind" in (where or {}) else "") as snapshot:
         recorded = upkeep.look(snapshot, folder)
         text, itself = _asked(recorded, question)
-        among = snapshot.arrow(f"SELECT t.trajectory_id, t.run_id FROM {source}", values)
-        among = among.filter(pc.not_equal(among["trajectory_id"], itself or ""))
-        ids, whole = among["trajectory_id"], itself is not None
+        among = pc.not_equal(recorded.ids, itself or "").to_numpy()
+        if where:
+            some = snapshot.arrow(f"SELECT t.trajectory_id FROM {source}", values)["trajectory_id"]
+            among &= pc.is_in(recorded.ids, value_set=some.combine_chunks()).to_numpy()
         sought = ranking.telling(text) or list(dict.fromkeys(ranking.words(text)))
         if by == "words":
-            scores = _by_words(recorded, text, sought, ids, k, whole=whole)
+            scores = _by_words(recorded, text, sought, among, k, whole=itself is not None)
         else:
-            scores = _by_meaning(recorded, text, sought, ids, chosen, whole=whole)
-        order = np.argsort(-scores, kind="stable")
-        order = order[np.isfinite(scores[order])][:k]
-        return _answer(recorded, among.take(pa.array(order)), scores[order], sought)
+            scores = _by_meaning(recorded, text, sought, among, chosen, whole=itself is not None)
+        best = _best(scores, k)
+        return _answer(recorded, best, scores[best], sought)
+
+
+def _best(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """Where the k highest scores are, the highest first; never where there is none."""
+    falling = np.where(np.isfinite(scores), -scores, np.inf)
+    if k < len(falling):
+        # Those that equal the last are decided by their place, not by how the numbers were partitioned.
+        some = np.flatnonzero(falling <= np.partition(falling, k - 1)[k - 1])
+    else:
+        some = np.arange(len(falling))
+    some = some[np.argsort(falling[some], kind="stable")][:k]
+    return some[np.isfinite(scores[some])]
 
 
 def _embedder(given: Embedder | str | None) -> Embedder:
@@ -146,7 +158,7 @@ def _by_meaning(
     recorded: Recorded,
     text: str,
     sought: list[str],
-    ids: pa.ChunkedArray,
+    among: NDArray[np.bool_],
     embedder: Embedder,
     *,
     whole: bool,
@@ -158,19 +170,20 @@ def _by_meaning(
         raise AigymError(
             f"to {embedder.name!r} the question {text!r:.80} says nothing; use rarer words, or by='words'"
         )
-    near = _at(found, ids, _cosines(found, embedder.dimensions).scores(vector))
+    near = _at(found, recorded, _cosines(found, embedder.dimensions).scores(vector))
+    near[~among] = np.nan
     if whole:
         return near
     # A few words are too little for vectors of whole documents to stand out among many.
     documents = upkeep.documents_of(recorded)
-    exact = _at(documents, ids, _words(documents).scores(sought))
-    best = float(np.nanmax(exact, initial=0))
+    exact = _at(documents, recorded, _words(documents).scores(sought))
+    best = float(np.nanmax(exact[among], initial=0))
     return (2 * near + (np.nan_to_num(exact) / best if best else 0)) / 3
 
 
-def _at(found: Kept, ids: pa.ChunkedArray, scores: NDArray[Any]) -> NDArray[np.float64]:
-    """The scores of these trajectories; NaN for those that have no row."""
-    return np.append(scores.astype(np.float64), np.nan)[found.places(ids)]
+def _at(found: Kept, recorded: Recorded, scores: NDArray[Any]) -> NDArray[np.float64]:
+    """The scores of rows as those of recorded trajectories; NaN where one has no row."""
+    return np.append(scores.astype(np.float64), np.nan)[found.places(recorded.ids)]
 
 
 @lru_cache(maxsize=2)
@@ -184,7 +197,7 @@ def _words(found: Kept) -> ranking.Words:
 
 
 def _by_words(
-    recorded: Recorded, text: str, sought: list[str], ids: pa.ChunkedArray, k: int, *, whole: bool
+    recorded: Recorded, text: str, sought: list[str], among: NDArray[np.bool_], k: int, *, whole: bool
 ) -> NDArray[np.float64]:
     """BM25 of each trajectory; NaN where there is no word of the question."""
     found = upkeep.documents_of(recorded)
@@ -199,35 +212,35 @@ def _by_words(
         lacking = np.ones(len(every), dtype=bool)
         lacking[index.found(word)[0]] = False
         every[lacking] = np.nan
-    scores = _at(found, ids, every)
-    return _saying(recorded, phrases, ids, scores, k) if phrases else scores
+    scores = _at(found, recorded, every)
+    scores[~among] = np.nan
+    return _saying(recorded, phrases, scores, k) if phrases else scores
 
 
 def _saying(
-    recorded: Recorded, phrases: list[str], ids: pa.ChunkedArray, scores: NDArray[np.float64], k: int
+    recorded: Recorded, phrases: list[str], scores: NDArray[np.float64], k: int
 ) -> NDArray[np.float64]:
     """The scores of the first k that hold all phrases; NaN elsewhere."""
-    kept_scores = np.full_like(scores, np.nan)
-    order = np.argsort(-scores, kind="stable")
-    order = order[np.isfinite(scores[order])]
-    count = 0
+    saying = np.full_like(scores, np.nan)
+    order = _best(scores, len(scores))
     for start in range(0, len(order), _AT_A_TIME):
         some = order[start : start + _AT_A_TIME]
-        those = ids.take(pa.array(some)).to_pylist()
-        said = upkeep.texts(recorded, those)
-        for place, trajectory_id in zip(some, those):
+        ids = recorded.ids.take(pa.array(some)).to_pylist()
+        said = upkeep.texts(recorded, ids)
+        for place, trajectory_id in zip(some, ids):
             if all(ranking.says(said.get(trajectory_id, ""), phrase) for phrase in phrases):
-                kept_scores[place] = scores[place]
-                count += 1
-        if count >= k:
+                saying[place] = scores[place]
+        if np.isfinite(saying).sum() >= k:
             break
-    return kept_scores
+    return saying
 
 
-def _answer(recorded: Recorded, found: pa.Table, scores: NDArray[Any], sought: list[str]) -> pandas.DataFrame:
+def _answer(
+    recorded: Recorded, places: NDArray[np.int64], scores: NDArray[np.float64], sought: list[str]
+) -> pandas.DataFrame:
     import pandas
 
-    ids = found["trajectory_id"].to_pylist()
+    ids, runs = (column.take(pa.array(places)).to_pylist() for column in (recorded.ids, recorded.runs))
     query = (
         'SELECT trajectory_id, run_id, env_id, agent, outcome, "return", score FROM trajectories '
         "WHERE trajectory_id IN (SELECT unnest(?))"
@@ -236,7 +249,6 @@ def _answer(recorded: Recorded, found: pa.Table, scores: NDArray[Any], sought: l
     said = upkeep.texts(recorded, ids)
     answer = [
         {**rows[key], "similarity": float(score), "excerpt": ranking.excerpt(said.get(key[0], ""), sought)}
-        for key, score in zip(zip(ids, found["run_id"].to_pylist()), scores)
-        if key in rows
+        for key, score in zip(zip(ids, runs), scores)
     ]
     return pandas.DataFrame(answer, columns=list(_COLUMNS)).astype(_COLUMNS)

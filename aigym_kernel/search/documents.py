@@ -144,7 +144,7 @@ def _compose(play: _Play) -> str:
     said = "\n".join(part[:_PART] for part in play.said if part)
     if len(said) > room:
         said = said[: 3 * room // 4] + "\n...\n" + said[-room // 4 :] if room > 100 else ""
-    words = " ".join(f"#{word}" for word in _number_words(play))
+    words = "#" + " #".join(_number_words(play))
     # A line that begins like the last one would be taken for it.
     lines = [line.lstrip("#") for line in f"{text}\n{said}".splitlines()]
     return schema.clean("\n".join([*filter(str.strip, lines), words]))
@@ -172,24 +172,31 @@ def _level(value: float) -> tuple[str, str]:
 
 
 def _discrete(actions: NDArray[np.float64]) -> Iterator[str]:
-    pairs = np.stack([actions[:-1], actions[1:]], axis=1)
-    for values in (actions[:, None], pairs):
-        if not len(values):
-            continue
-        kinds, counts = np.unique(values, axis=0, return_counts=True)
-        for i in np.argsort(-counts, kind="stable")[:_COMMONEST]:
-            word = "action" + ",".join(f"{v:g}" for v in kinds[i])
-            yield from [word] * math.ceil(_SHARES * counts[i] / len(values))
+    kinds, codes = np.unique(actions, return_inverse=True)
+    names = [f"{kind:g}" for kind in kinds]
+    yield from _shares(names, codes)
+    if len(kinds) <= _COMMONEST and len(codes) > 1:
+        pairs = [f"{first},{then}" for first in names for then in names]
+        yield from _shares(pairs, codes[:-1] * len(kinds) + codes[1:])
+
+
+def _shares(names: Sequence[str], codes: NDArray[np.int64]) -> Iterator[str]:
+    counts = np.bincount(codes)
+    for i in np.argsort(-counts, kind="stable")[:_COMMONEST]:
+        yield from [f"action{names[i]}"] * math.ceil(_SHARES * counts[i] / len(codes))
 
 
 def _spread(name: str, values: NDArray[np.float64]) -> Iterator[str]:
     if values.shape[1] > DIMENSIONS:
         return
     with np.errstate(all="ignore"):
-        found = {"mean": values.mean(axis=0), "std": values.std(axis=0)}
-    for what, numbers in found.items():
+        mean = values.mean(axis=0)
+        spread = np.sqrt(np.square(values - mean).mean(axis=0))
+    for what, numbers in (("mean", mean.tolist()), ("spread", spread.tolist())):
         for i, number in enumerate(numbers):
-            yield from (f"{name}{i}{what}{word}" for word in _level(float(number)))
+            one, other = _level(number)
+            yield f"{name}{i}{what}{one}"
+            yield f"{name}{i}{what}{other}"
 
 
 # From the store

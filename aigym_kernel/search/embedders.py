@@ -150,14 +150,13 @@ class _Model:
     def __init__(self, model: Any, name: str) -> None:
         self._model = model
         self.name = name
-        self.dimensions = int(model.get_sentence_embedding_dimension())
+        self.dimensions = len(model.encode("one text", show_progress_bar=False))
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         found = self._model.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
         return np.asarray(found, dtype=np.float32)
 
 
-@lru_cache(maxsize=2)
 def load(model: str) -> Embedder:
     """A sentence-transformers model, by the path of its folder or by its name where it has been downloaded
     before. Nothing is downloaded here.
@@ -165,6 +164,14 @@ def load(model: str) -> Embedder:
     Raises:
         AigymError: sentence-transformers is not installed, or there is no such model on this machine.
     """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _loaded(str(folder.resolve()), f"{folder.resolve().name}-{_state(folder)}")
+    return _loaded(model, model)
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str, name: str) -> Embedder:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
@@ -172,18 +179,14 @@ def load(model: str) -> Embedder:
             f"embedder={model!r} needs sentence-transformers; pip install 'aigym-kernel[embeddings]', or "
             "leave out embedder= for the one that needs nothing"
         ) from None
-    folder = Path(model).expanduser()
-    place = str(folder.resolve()) if folder.is_dir() else model
     try:
-        found = SentenceTransformer(place, local_files_only=True)
+        return _Model(SentenceTransformer(model, local_files_only=True), name)
     except Exception as error:
         told = " ".join(str(error).split())[:200]
         raise AigymError(
-            f"embedder={model!r} is no sentence-transformers model on this machine ({told}); "
-            "give the path of a folder that holds one, or download it first: "
-            f"SentenceTransformer({model!r})"
+            f"embedder={model!r} is no sentence-transformers model on this machine ({told}); give the path "
+            f"of a folder that holds one, or download it first: SentenceTransformer({model!r})"
         ) from None
-    return _Model(found, model if place == model else f"{folder.name}-{_state(folder)}")
 
 
 def _state(folder: Path) -> str:

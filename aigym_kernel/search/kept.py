@@ -64,6 +64,7 @@ class Kept:
         names = [name for name in shelf.schema.names if name not in shelf.on_demand]
         empty = pa.schema([shelf.schema.field(name) for name in names]).empty_table()
         self._files = files
+        self._asked: tuple[pa.ChunkedArray, NDArray[np.int64]] | None = None
         self.table = pa.concat_tables([table.select(names) for _, table in files] or [empty])
         # Which file and which row of it, to read the other columns.
         self._file = np.repeat(np.arange(len(files)), [len(table) for _, table in files])
@@ -81,9 +82,14 @@ class Kept:
 
     def places(self, ids: pa.ChunkedArray) -> NDArray[np.int64]:
         """The row of each trajectory, the one that has seen most where there are several; -1: none."""
+        if self._asked is not None and self._asked[0].equals(ids):
+            return self._asked[1]
         known, order = self._latest
         found = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy()
-        return np.where(found < 0, -1, order[found] if len(order) else -1)
+        found = np.where(found < 0, -1, order[found] if len(order) else -1)
+        if len(ids) >= ROWS:  # all of the store: asked again and again, and comparing ids is quick
+            self._asked = (ids, found)
+        return found
 
     def cells(self, name: str, rows: Sequence[int]) -> list[object]:
         """The values of a column in some rows.
