@@ -3,7 +3,8 @@
     aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
     aigym train ENV | runs | sql QUERY | similar TEXT | index rebuild | run NOTEBOOK -p name value
     aigym dashboard [--port 8866]
-    aigym store export PATH | store import PATH
+    aigym store export PATH | store import PATH | store merge FOLDER | store compact [RUN]
+    aigym store delete RUN | store restore [RUN] | store tag ID TAG... | store note ID TEXT
     aigym sandbox build | sandbox list | sandbox prune
 
 Every command takes ``--json``: one JSON document on standard output, everything else on standard error.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
+
 import click
 
 from aigym_kernel.cli.output import answer, as_json, records, table
@@ -24,7 +27,7 @@ def runs(json_: bool) -> None:
 @click.argument("query")
 @as_json
 def sql_(query: str, json_: bool) -> None:
-    """Answer QUERY over runs, trajectories, steps, messages, metrics, marks and reviews."""
+    """Answer QUERY over runs, trajectories, steps, messages, metrics, marks, reviews and notes."""
     from aigym_kernel.store import sql
 
     frame = sql(query)
@@ -88,3 +91,81 @@ def import_(path: str, format_: str | None, run_id: str | None, name: str | None
         json_,
         lambda: f"{summary['trajectories']} trajectories, {summary['steps']} steps in run {run_id}",
     )
+
+
+@store.command()
+@click.argument("run_id", required=False)
+@as_json
+def compact(run_id: str | None, json_: bool) -> None:
+    """Merge the small files of RUN_ID, or of all runs, into few large ones."""
+    from aigym_kernel.store import Store
+
+    done = Store().compact(run_id)
+    saved = f"{done.bytes_before / 1e6:,.1f} MB before, {done.bytes_after / 1e6:,.1f} MB now"
+    answer(asdict(done), json_, lambda: f"{done.merged} segments became {done.written}: {saved}")
+
+
+@store.command()
+@click.argument("run_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def delete(run_id: str, yes: bool, json_: bool) -> None:
+    """Move the run RUN_ID to the trash, which `restore` undoes."""
+    from aigym_kernel.store import Store
+
+    place = Store().delete(run_id, ask=not yes)
+    told = "kept" if place is None else f"moved to {place}; undo: aigym store restore {run_id}"
+    answer({"run_id": run_id, "trash": place and str(place)}, json_, lambda: told)
+    sys.exit(place is None)
+
+
+@store.command()
+@click.argument("run_id", required=False)
+@as_json
+def restore(run_id: str | None, json_: bool) -> None:
+    """Bring the deleted run RUN_ID back; without it, list what lies in the trash."""
+    from aigym_kernel.store import Store
+
+    if run_id is None:
+        names = Store().deleted()
+        answer(names, json_, lambda: "\n".join(names) or "nothing was deleted")
+        return
+    place = Store().restore(run_id)
+    answer({"run_id": place.name, "folder": str(place)}, json_, lambda: f"run {place.name} is back")
+
+
+@store.command()
+@click.argument("folder")
+@as_json
+def merge(folder: str, json_: bool) -> None:
+    """Copy the runs of the store in FOLDER, from another machine for instance."""
+    from aigym_kernel.store import Store
+
+    run_ids = Store().merge(folder)
+    answer({"runs": run_ids}, json_, lambda: f"{len(run_ids)} new or grown runs: {', '.join(run_ids) or 'none'}")
+
+
+@store.command()
+@click.argument("trajectory_id")
+@click.argument("tags", nargs=-1)
+@click.option("--remove", multiple=True, metavar="TAG", help="Take this tag away.")
+@as_json
+def tag(trajectory_id: str, tags: tuple[str, ...], remove: tuple[str, ...], json_: bool) -> None:
+    """Give a trajectory TAGS; prints all that it then has."""
+    from aigym_kernel.store import Store
+
+    left = Store().tag(trajectory_id, *tags, remove=remove)
+    answer({"trajectory_id": trajectory_id, "tags": left}, json_, lambda: ", ".join(left) or "no tags")
+
+
+@store.command()
+@click.argument("trajectory_id")
+@click.argument("text")
+@click.option("--by", default="", help="Who says so.")
+@as_json
+def note(trajectory_id: str, text: str, by: str, json_: bool) -> None:
+    """Write TEXT about a trajectory."""
+    from aigym_kernel.store import Store
+
+    written = Store().note(trajectory_id, text, by)
+    answer({"trajectory_id": trajectory_id, **asdict(written)}, json_, lambda: "noted")
