@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from aigym_kernel.store import Store
+from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.tasks import load_task
+from aigym_kernel.trajectories import Message, conversation
 
 pytestmark = pytest.mark.usefixtures("store_dir", "sandbox")
 
@@ -216,3 +217,28 @@ def test_run_executes_a_notebook(tmp_path: Path) -> None:
     misspelt = aigym("run", path, "-p", "m", "3")
     assert misspelt.returncode == 2
     assert "unknown parameter of n.ipynb 'm'" in misspelt.stderr
+
+
+def test_the_life_of_runs(store_dir: Path, tmp_path: Path) -> None:
+    stores = Store(store_dir), Store(tmp_path / "other")
+    for store, run_id in zip(stores, ("one", "two"), strict=True):
+        store.add_run(RunRecord(run_id=run_id, kind="rollout", name=run_id), RunStatus(state="done"))
+        with store.writer(run_id) as writer:
+            writer.trajectory(
+                conversation([Message(role="user", content="hi")], env_id="e", agent="a", id=run_id)
+            )
+    assert answer("store", "merge", tmp_path / "other") == {"runs": ["two"]}
+    assert answer("store", "tag", "one", "odd", "new")["tags"] == ["odd", "new"]
+    assert answer("store", "tag", "one", "--remove", "odd")["tags"] == ["new"]
+    assert answer("store", "note", "one", "looks lucky", "--by", "ada")["by"] == "ada"
+    assert stores[0].load("one").notes[0].text == "looks lucky"
+    assert answer("store", "compact")["merged"] >= 0
+    kept = aigym("store", "delete", "one", stdin="n\n")
+    assert (kept.returncode, kept.stdout.strip()[-4:]) == (1, "kept")
+    gone = answer("store", "delete", "one", "--yes")
+    assert Path(gone["trash"]).is_dir()
+    assert answer("store", "restore") == [Path(gone["trash"]).name]
+    assert answer("store", "restore", "one")["run_id"] == "one"
+    assert stores[0].run_ids() == ["one", "two"]
+    wrong = aigym("store", "restore", "..")
+    assert (wrong.returncode, wrong.stderr) == (2, "error: unknown deleted run '..'.\n")

@@ -142,7 +142,9 @@ def merge(folder: str, json_: bool) -> None:
     from aigym_kernel.store import Store
 
     run_ids = Store().merge(folder)
-    answer({"runs": run_ids}, json_, lambda: f"{len(run_ids)} new or grown runs: {', '.join(run_ids) or 'none'}")
+    answer(
+        {"runs": run_ids}, json_, lambda: f"{len(run_ids)} new or grown runs: {', '.join(run_ids) or 'none'}"
+    )
 
 
 @store.command()
