@@ -14,7 +14,7 @@ PACKAGE = Path(aigym_kernel.__file__).parent
 LAYERS = [
     {"alignment", "errors", "intervals", "rendering"},
     {"contrasts", "documents", "executors", "settings", "trajectories"},
-    {"exchange", "rollouts", "tasks"},
+    {"batches", "exchange", "rollouts", "tasks"},
     {"store"},
     {"differences", "formats", "grouping", "sandboxes", "search"},
     {"comparison", "judge", "tools"},

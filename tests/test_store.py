@@ -20,9 +20,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from aigym_kernel.batches import Batch
 from aigym_kernel.errors import QueryError, StoreError, UnknownName
 from aigym_kernel.store import RunRecord, RunStatus, Store
-from aigym_kernel.trajectories import Batch, Mark, Score, Step, Trajectory
+from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
 
 
 @pytest.fixture

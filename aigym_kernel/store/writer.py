@@ -31,13 +31,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aigym_kernel.batches import Batch
 from aigym_kernel.errors import StoreError
 from aigym_kernel.store import columns, notes, reviews, schema, segments, writing
 from aigym_kernel.store.columns import Block
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
 from aigym_kernel.store.rows import Plain, recorded_rows
-from aigym_kernel.trajectories import Batch, Note, Review, Step, Trajectory
+from aigym_kernel.trajectories import Note, Review, Step, Trajectory
 
 # Each flush costs a file and two fsyncs per table. At 25,000 steps/s a limit of 2,000 rows makes 28 files
 # and 56 fsyncs a second; this one leaves it to the 2 s, and makes one file and three fsyncs.

@@ -1,0 +1,100 @@
+"""Many finished trajectories as whole arrays laid end to end: `Batch`, what a trainer hands over at once.
+
+batch = Batch(env_id="CartPole-v1", agent="ppo", observations=..., lengths=lengths, ...)
+writer.batch(batch)
+batch[3]               the fourth Trajectory; its arrays are views
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigym_kernel.trajectories import Trajectory, new_id
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Many finished trajectories of one environment and agent, as whole arrays laid end to end: what a
+    trainer with many environments hands over at once (`Writer.batch`).
+
+    Shapes, for N trajectories of T steps in all: ``observations`` (T + N, ...), of each trajectory one more
+    than it has steps; ``actions`` (T, ...); ``rewards`` (T,); ``lengths``, ``terminated`` and ``truncated``
+    (N,). ``seeds``, ``final_infos``, ``groups``, ``started_at``, ``wall_s`` and ``ids`` have N values, or
+    none. ``batch[i]`` is the i-th Trajectory; its arrays are views.
+    """
+
+    env_id: str
+    agent: str
+    observations: NDArray[Any]
+    actions: NDArray[Any]
+    rewards: NDArray[np.floating[Any]]
+    lengths: NDArray[np.integer[Any]]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    seeds: Sequence[int] | NDArray[np.integer[Any]] = ()
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    final_infos: Sequence[Mapping[str, Any]] = ()
+    groups: Sequence[str] = ()
+    started_at: Sequence[float] | NDArray[np.floating[Any]] = ()
+    wall_s: Sequence[float] | NDArray[np.floating[Any]] = ()
+    ids: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        count, steps = len(self.lengths), int(np.sum(self.lengths))
+        if count and int(np.min(self.lengths)) < 0:
+            raise ValueError(f"batch of {self.env_id}: lengths hold {int(np.min(self.lengths))}")
+        wanted = {"observations": steps + count, "actions": steps, "rewards": steps}
+        wanted |= {"terminated": count, "truncated": count}
+        optional = ("seeds", "final_infos", "groups", "started_at", "wall_s", "ids")
+        wanted |= {name: count for name in optional if len(getattr(self, name))}
+        for name, rows in wanted.items():
+            if len(getattr(self, name)) != rows:
+                raise ValueError(
+                    f"batch of {self.env_id}: {count} trajectories of {steps} steps in all need {rows} "
+                    f"{name}, got {len(getattr(self, name))}"
+                )
+        if not len(self.ids):
+            object.__setattr__(self, "ids", tuple(new_id() for _ in range(count)))
+        if not len(self.started_at):
+            object.__setattr__(self, "started_at", (time.time(),) * count)
+        ends = np.cumsum(self.lengths)
+        object.__setattr__(self, "_ends", tuple(ends.tolist()))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def steps(self, i: int) -> slice:
+        """Where the steps of the i-th trajectory are in ``actions`` and ``rewards``. Its observations begin
+        ``i`` later, and are one more."""
+        ends: tuple[int, ...] = self._ends  # type: ignore[attr-defined]
+        return slice(ends[i - 1] if i else 0, ends[i])
+
+    def __getitem__(self, i: int) -> Trajectory:
+        if not 0 <= i < len(self):
+            raise IndexError(f"trajectory {i} of a batch of {len(self)}")
+        own = self.steps(i)
+        return Trajectory(
+            env_id=self.env_id,
+            agent=self.agent,
+            observations=self.observations[own.start + i : own.stop + i + 1],
+            actions=self.actions[own],
+            rewards=np.asarray(self.rewards[own], dtype=np.float64),
+            terminated=bool(self.terminated[i]),
+            truncated=bool(self.truncated[i]),
+            seed=int(self.seeds[i]) if len(self.seeds) else None,
+            env_kwargs=self.env_kwargs,
+            final_info=self.final_infos[i] if self.final_infos else {},
+            group=self.groups[i] if self.groups else None,
+            started_at=float(self.started_at[i]),
+            wall_s=float(self.wall_s[i]) if len(self.wall_s) else 0.0,
+            id=self.ids[i],
+        )
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        return (self[i] for i in range(len(self)))
