@@ -11,13 +11,24 @@ knows nothing of the store.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aigym_kernel.errors import ExchangeError, UnknownName
-from aigym_kernel.exchange import atif, atif_writing, atropos, files, jsonl, mlgym, parquet, plain
+from aigym_kernel.exchange import (
+    atif,
+    atif_writing,
+    atropos,
+    files,
+    inspect_eval,
+    jsonl,
+    mlgym,
+    parquet,
+    plain,
+)
 from aigym_kernel.trajectories import Trajectory
 
 
@@ -66,6 +77,12 @@ FORMATS = {
             what="a .traj of MLGym",
             suffixes=(".traj", ".json"),
             read=mlgym.read,
+        ),
+        Format(
+            name="inspect",
+            what="a log of Inspect",
+            suffixes=(".eval", ".json"),
+            read=inspect_eval.read,
         ),
         Format(
             name="atropos",
@@ -146,11 +163,24 @@ def _by_content(path: Path) -> Format:
         raise ExchangeError(f"{path}: is empty")
     if head.startswith(b"PAR1"):
         return FORMATS["parquet"]
+    if head.startswith(b"PK"):
+        return _by_zip(path)
     # A line that is an object tells enough; a document over many lines has to be read whole.
     number, text = next(files.lines(path))
     if path.suffix in _DOCUMENTS or not text.rstrip().endswith("}"):
         return _by_keys(files.document(path), path)
     return _by_keys(files.parse(text, path, number), path)
+
+
+def _by_zip(path: Path) -> Format:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as e:
+        raise ExchangeError(f"{path}: is a damaged zip file: {e}") from None
+    if not {"header.json", "_journal/start.json"} & set(names):
+        raise ExchangeError(f"{path}: is a zip file, but no log of Inspect")
+    return FORMATS["inspect"]
 
 
 def _by_members(path: Path) -> Format:
@@ -169,6 +199,8 @@ def _by_keys(data: Any, path: Path) -> Format:
         return FORMATS["atif"]
     if {"trajectory", "history"} <= keys or {"trajectory", "info"} <= keys:
         return FORMATS["mlgym"]
+    if {"eval", "status"} <= keys:
+        return FORMATS["inspect"]
     if {"tokens", "masks", "scores"} <= keys:
         return FORMATS["atropos"]
     told = f"an object with the keys {', '.join(sorted(keys)[:8])}" if keys else type(data).__name__
