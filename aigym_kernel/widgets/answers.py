@@ -14,12 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.widgets import pane
+from aigym_kernel.widgets.following import follow
 from aigym_kernel.widgets.rows import choose, rows, sparks
 
 if TYPE_CHECKING:
     from aigym_kernel.widgets.explorer import Explorer
 
-CHANGED = ("filters", "search", "order_by", "descending", "columns", "selected", "chosen", "step", "view")
+CHANGED = (
+    "filters",
+    "search",
+    "order_by",
+    "descending",
+    "columns",
+    "selected",
+    "chosen",
+    "step",
+    "view",
+    "live",
+)
 
 
 def change(explorer: Explorer, arguments: Mapping[str, Any]) -> None:
@@ -37,6 +49,7 @@ def refresh(explorer: Explorer, _arguments: Mapping[str, Any]) -> None:
 ANSWERS: dict[str, Callable[[Explorer, Mapping[str, Any]], Any]] = {
     "change": change,
     "choose": choose,
+    "follow": follow,
     "refresh": refresh,
     "rows": rows,
     "sparks": sparks,

@@ -11,6 +11,7 @@ import { controlKind, keyAction, keyName } from "./keys.js";
 import { requests } from "./requests.js";
 import { crossfilterPane } from "./crossfilter.js";
 import { listPane } from "./list.js";
+import { following } from "./live.js";
 import { trajectoryPane } from "./player.js";
 
 /**
@@ -18,7 +19,8 @@ import { trajectoryPane } from "./player.js";
  *   search: string, order_by: string, descending: boolean, columns: string[], selected: string, chosen: string[],
  *   step: number, view: string, offered: [string, string, string][],
  *   charts: (import("./crossfilter.js").Histogram | import("./crossfilter.js").Bars)[], total: number, among: number,
- *   rows: import("./list.js").Row[], stamp: number, trajectory: import("./player.js").Shown | {}, error: string}} State
+ *   rows: import("./list.js").Row[], stamp: number, trajectory: import("./player.js").Shown | {}, error: string,
+ *   running: number, live: boolean}} State
  * @typedef {import("@anywidget/types").AnyModel<State>} Model
  */
 /**
@@ -81,7 +83,7 @@ function viewPane(host) {
 function render({ model, el }) {
   const gone = new AbortController();
   const notice = h("div", { class: "aigym-note", role: "alert", hidden: "" });
-  const live = h("div", { class: "aigym-spoken", "aria-live": "polite" });
+  const spoken = h("div", { class: "aigym-spoken", "aria-live": "polite" });
   const root = h("div", { class: "aigym aigym-explorer", role: "application", "aria-label": "trajectory explorer", tabindex: "-1" });
   holdKeys(root);
   const tell = (/** @type {string} */ problem) => {
@@ -97,12 +99,13 @@ function render({ model, el }) {
   const host = {
     model, ask, signal: gone.signal,
     change: (state) => ask("change", state),
-    speak: (text) => { live.textContent = text; },
+    speak: (text) => { spoken.textContent = text; },
   };
   const search = searchBox(host);
   const filters = crossfilterPane(host);
   const list = listPane(host);
   const views = viewPane(host);
+  const live = following(host, list, root);
   const refresh = h("button", { type: "button", "aria-label": "read the store again", title: "read the store again (r)" }, "↻");
   refresh.addEventListener("click", () => ask("refresh"));
   const keysButton = h("button", { type: "button", "aria-label": "show the keys", title: "show the keys (?)" }, "?");
@@ -115,14 +118,14 @@ function render({ model, el }) {
   };
   /** @type {import("./keys.js").Keys} */
   const own = {
-    "/": search.focus, "?": toggleHelp, r: () => { ask("refresh"); },
+    "/": search.focus, "?": toggleHelp, r: () => { ask("refresh"); }, l: live.toggle,
     Escape: () => (document.activeElement && controlKind(document.activeElement) === "text" ? list.focus() : leave()),
   };
   for (const [key, does] of [...list.help, ...views.help, ...filters.help, ["/", "search"], ["r", "read the store again"],
-    ["?", "these keys"], ["Esc", "leave the widget"]]) {
+    ["l", "follow running runs, or not"],    ["?", "these keys"], ["Esc", "leave the widget"]]) {
     help.append(h("span", {}, h("kbd", {}, key), ` ${does}`));
   }
-  root.append(h("div", { class: "aigym-filters", role: "search" }, search.node, refresh, keysButton), help, notice, live,
+  root.append(h("div", { class: "aigym-filters", role: "search" }, search.node, live.node, refresh, keysButton), help, notice, spoken,
     filters.node, h("div", { class: "aigym-halves" }, list.node, views.node));
   el.append(root);
 

@@ -42,6 +42,7 @@ from aigym_kernel.widgets.columns import (
     rewards,
 )
 from aigym_kernel.widgets.filters import checked, condition, packed, unpacked
+from aigym_kernel.widgets.following import Seen, look
 from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.rows import plain
 from aigym_kernel.widgets.shown import Opened
@@ -77,7 +78,8 @@ class Explorer(anywidget.AnyWidget):
 
     Computed here: ``offered`` (columns that can be charted), ``charts`` (see `crossfilter.charts`),
     ``total`` (how many pass), ``among`` (of how many), ``rows`` (the list's first), ``stamp`` (changes with
-    the list), ``trajectory`` (see `shown`), ``error`` (what went wrong with the last of them).
+    the list), ``trajectory`` (see `shown`), ``error`` (what went wrong with the last of them),
+    ``running`` (how many runs go on; while ``live`` is set the browser follows them, see `following`).
     """
 
     _esm = source.module(*source.EXPLORER)
@@ -101,10 +103,13 @@ class Explorer(anywidget.AnyWidget):
     stamp = traitlets.Int(0).tag(sync=True)
     trajectory = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
+    live = traitlets.Bool(True).tag(sync=True)
+    running = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, store: Store | None = None, **state: Any) -> None:
         self.store = store or Store()
         self.table = empty()
+        self.seen = Seen()
         self.sparks: dict[str, list[float | None]] = {}  # of trajectories that were in view
         self._spread: Spread | None = None
         self.opened: dict[str, Opened] = {}
@@ -185,6 +190,8 @@ class Explorer(anywidget.AnyWidget):
     def refresh(self) -> None:
         """Read the store again: charts, list, and what is selected where nothing was."""
         with self._problems_shown("list"):
+            self.seen = look(self.store, self.seen)
+            self.running = len(self.seen.going)
             self.table = read(self.store, condition([self.where], COLUMNS))
             self._masks, self._order, self._bins, self._spread = {}, (None, self.places), {}, None
             self.among = len(self.table)

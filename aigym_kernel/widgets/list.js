@@ -70,7 +70,7 @@ function listCell(row, column, now) {
   return typeof value === "number" || value === null ? formatNumber(value) : String(value);
 }
 
-/** @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane & {focus: () => void}} */
+/** @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane & {focus: () => void, hold: () => [string[], (places: number[]) => void]}} */
 export function listPane({ model, ask, change, signal }) {
   const makeHead = (/** @type {(typeof LIST_COLUMNS)[0]} */ [column, name, kind]) => {
     if (!column) return h("div", { role: "columnheader", class: "aigym-cell-name" }, name);
@@ -294,9 +294,21 @@ export function listPane({ model, ask, change, signal }) {
   signal.addEventListener("abort", () => sizes.disconnect());
   open = model.get("selected");
   update();
+  /** For `following`: the row at the top stays there, unless it is the first of all.
+   * @returns {[string[], (places: number[]) => void]} */
+  function hold() {
+    const top = Math.floor(grid.scrollTop / ROW_PX);
+    const first = top ? rowAt(top)?.trajectory_id : undefined;
+    return [[open, ...(first ? [first] : [])], ([active, then = -1]) => {
+      at = active;
+      if (then >= 0) grid.scrollTop += (then - top) * ROW_PX;
+      draw();
+    }];
+  }
   const page = () => Math.max(1, Math.floor(grid.clientHeight / ROW_PX) - 2);
   return {
     node,
+    hold,
     focus: () => grid.focus({ preventScroll: true }),
     keys: {
       j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),

@@ -7,8 +7,10 @@
  */
 
 /**
- * What a page holds: the widget's state, trajectories beside the open one by id, answers by `requestKey`.
- * @typedef {{state: Record<string, any>, trajectories: Record<string, any>, answers: Record<string, any>}} Held
+ * What a page holds: the widget's state, trajectories beside the open one by id, rewards of the listed ones by
+ * id, and answers by `requestKey`.
+ * @typedef {{state: Record<string, any>, trajectories: Record<string, any>, sparks: Record<string, any>,
+ *   answers: Record<string, any>}} Held
  */
 /** @typedef {{answer: any, value?: any, error?: string}} Reply */
 
@@ -84,6 +86,7 @@ export function heldModel(held) {
       return error ? { answer, error } : { answer, value: null };
     }
     if (what === "rows") return { answer, value: { stamp: state.stamp, rows: state.rows.slice(rest.from, rest.to) } };
+    if (what === "sparks") return { answer, value: Object.fromEntries(rest.ids.map((/** @type {string} */ id) => [id, held.sparks[id] ?? []])) };
     const key = requestKey(request);
     return Object.hasOwn(held.answers, key) ? { answer, value: held.answers[key] } : { answer, error: refusal(held) };
   }

@@ -1,6 +1,6 @@
 """An explorer without its kernel: the page that `Explorer.to_html` writes, and what a notebook keeps of it.
 
-    whole(explorer)        a page that plays the open trajectory and opens others of the list while they fit
+    whole(explorer)        a page that plays the open trajectory, and others of the list while they fit
     part(explorer)         the same with the open trajectory alone, as an output of a notebook
 
 Both stay below `page.LIMIT` whatever was recorded: first the other trajectories are left out, then rows of
@@ -9,10 +9,12 @@ the list, then the open trajectory, which is told.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError
-from aigym_kernel.widgets import page, source
+from aigym_kernel.widgets import page, pane, source
+from aigym_kernel.widgets.rows import sparks
 from aigym_kernel.widgets.shown import shown
 
 if TYPE_CHECKING:
@@ -27,16 +29,10 @@ def whole(explorer: Explorer) -> str:
     """The page of an explorer."""
     module, style = source.module(*source.EXPLORER, "page"), source.style()
     still = explorer.static_html()
-    held = _held(explorer, _room(module, style, still))
-    left = _room(module, style, still) - _size(held)
-    for row in explorer.rows[:OTHERS]:
-        if row["trajectory_id"] == explorer.selected:
-            continue
-        if other := _other(explorer, row["trajectory_id"]):
-            left -= _size(other)
-            if left < 0:
-                break
-            held["trajectories"][row["trajectory_id"]] = other
+    room = _room(module, style, still)
+    held = _held(explorer, room)
+    _fill(held["answers"], _chunks(explorer), (room - _size(held)) // 2)
+    _fill(held["trajectories"], _others(explorer), room - _size(held))
     title = f"{explorer.total:,} trajectories"
     return page.document(held, still, module=module, style=style, title=title)
 
@@ -52,8 +48,9 @@ def part(explorer: Explorer) -> str:
 def _held(explorer: Explorer, room: int) -> dict[str, Any]:
     """What the page holds, in at most ``room`` bytes."""
     state = page.state_of(explorer)
-    held: dict[str, Any] = {"state": state, "trajectories": {}, "answers": {}}
+    held: dict[str, Any] = {"state": state, "trajectories": {}, "sparks": _sparks(explorer), "answers": {}}
     state["total"] = len(state["rows"])  # the list has these and asks for no others
+    state["running"] = 0
     if _size(held) > room:
         state["rows"] = state["rows"][:FEW_ROWS]
         state["total"] = len(state["rows"])
@@ -63,11 +60,46 @@ def _held(explorer: Explorer, room: int) -> dict[str, Any]:
     return held
 
 
-def _other(explorer: Explorer, trajectory_id: str) -> dict[str, Any]:
+def _fill(parts: dict[str, Any], further: Iterator[tuple[str, Any]], room: int) -> None:
+    """Adds one after the other while they fit into ``room`` bytes."""
+    for name, value in further:
+        room -= _size([name, value])
+        if room < 0:
+            return
+        parts[name] = value
+
+
+def _sparks(explorer: Explorer) -> dict[str, Any]:
     try:
-        return shown(explorer.store.load(trajectory_id))
-    except AigymError:  # gone or unreadable meanwhile: the page does without it
+        return dict(sparks(explorer, {"ids": [row["trajectory_id"] for row in explorer.rows]}))
+    except AigymError:  # told where the list says that it could not be read
         return {}
+
+
+def _chunks(explorer: Explorer) -> Iterator[tuple[str, Any]]:
+    """Of the open trajectory: the beginning of its other scenes, then the rest of the first one."""
+    shown = explorer.trajectory
+    if not shown:
+        return
+    first = shown["view"]
+    wanted = [(scene, 0) for scene in shown["scenes"] if scene not in (first, "frames")]
+    wanted += [(first, i) for i in range(1, 1 + (shown["length"] - 1) // max(1, shown["scenes"][first]))]
+    for scene, chunk in wanted:
+        request = {"id": shown["id"], "scene": scene, "chunk": chunk}
+        try:
+            yield page.request_key("steps", **request), pane.steps(explorer, request)
+        except AigymError:  # this one cannot be drawn; the page does without it
+            continue
+
+
+def _others(explorer: Explorer) -> Iterator[tuple[str, Any]]:
+    """Trajectories of the list beside the open one."""
+    for row in explorer.rows[:OTHERS]:
+        if row["trajectory_id"] != explorer.selected:
+            try:
+                yield row["trajectory_id"], shown(explorer.store.load(row["trajectory_id"]))
+            except AigymError:  # gone or unreadable meanwhile: the page does without it
+                continue
 
 
 def _room(module: str, style: str, still: str) -> int:

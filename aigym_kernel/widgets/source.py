@@ -14,7 +14,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "player")
-EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", *PLAYER, "explorer")
+EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", "live", *PLAYER, "explorer")
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z]+\.js";\n', re.MULTILINE)
 
 

@@ -6,6 +6,7 @@ const rows = Array.from({ length: 5 }, (_, i) => ({ trajectory_id: `t${i}` }));
 const held = () => ({
   state: { rows, among: 1234, total: 5, stamp: 3, selected: "t0", step: 4, view: "trajectory", chosen: [], trajectory: { id: "t0" } },
   trajectories: { t2: { id: "t2" } },
+  sparks: { t1: [1, null] },
   answers: { [requestKey({ what: "chunk", number: 1, id: "t0" })]: { start: 10 } },
 });
 
@@ -42,6 +43,7 @@ test("rows and chunks come from what is held", async () => {
   const model = heldModel(held());
   assert.deepEqual((await asked(model, { ask: 1, what: "rows", from: 3, to: 60 })).value, { stamp: 3, rows: rows.slice(3) });
   assert.deepEqual((await asked(model, { ask: 2, id: "t0", what: "chunk", number: 1 })).value, { start: 10 });
+  assert.deepEqual((await asked(model, { ask: 4, what: "sparks", ids: ["t1", "t3"] })).value, { t1: [1, null], t3: [] });
   assert.ok((await asked(model, { ask: 3, id: "t0", what: "chunk", number: 2 })).error);
 });
 
