@@ -12,12 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_store_faults import FINITE, PLAY, ROOT, assert_whole, kill, play, record, segment, start
+from test_store_faults import FINITE, PLAY, ROOT, SCORE, assert_whole, kill, play, record, segment, start
 
 from aigym_kernel.errors import StoreWarning, UnknownName
 from aigym_kernel.store import Store, compaction
 from aigym_kernel.store.segments import counting
-from aigym_kernel.trajectories import Mark, Score
 
 
 @pytest.fixture
@@ -25,9 +24,6 @@ def store(store_dir: Path) -> Store:
     made = Store(store_dir)
     made.create()
     return made
-
-
-SCORE = Score(task_id="t", total=1.0, passed=True, marks=(Mark(name="m", value=1.0),))
 
 
 def names(store: Store, table: str = "steps", run_id: str = "r1") -> list[str]:

@@ -19,7 +19,7 @@ from conftest import missing
 
 from aigym_kernel.errors import StoreError, StoreWarning
 from aigym_kernel.store import RunRecord, RunStatus, Store
-from aigym_kernel.trajectories import Trajectory
+from aigym_kernel.trajectories import Mark, Score, Trajectory
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,6 +79,9 @@ def store(store_dir: Path) -> Store:
     made = Store(store_dir)
     made.create()
     return made
+
+
+SCORE = Score(task_id="t", total=1.0, passed=True, marks=(Mark(name="m", value=1.0),))
 
 
 def play(i: int = 0, steps: int = 5, **changes: Any) -> Trajectory:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigym_kernel.store.checking import Problem
 from aigym_kernel.store.compaction import Compacted
 from aigym_kernel.store.reader import Page
 from aigym_kernel.store.records import RunKind, RunRecord, RunState, RunStatus, settle
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Compacted",
     "Page",
+    "Problem",
     "RunKind",
     "RunRecord",
     "RunState",

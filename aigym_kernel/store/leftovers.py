@@ -18,8 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from aigym_kernel.errors import StoreError
-from aigym_kernel.store.records import RunStatus, from_file, settle
+from aigym_kernel.store import runs
 
 SUFFIX = ".parquet.tmp"
 
@@ -47,7 +46,7 @@ def claim(path: Path) -> BinaryIO | None:
 def remove(run_folder: Path, paths: Iterable[Path]) -> None:
     """Removes those of the run's temporary ``paths`` that nobody writes, once the run is over."""
     paths = list(paths)
-    if not paths or _active(run_folder):
+    if not paths or runs.active(run_folder):
         return
     for path in paths:
         # What cannot be locked is being written; what cannot be removed harms nobody.
@@ -57,19 +56,19 @@ def remove(run_folder: Path, paths: Iterable[Path]) -> None:
                 path.unlink()
 
 
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody writes a temporary file any more, as far as locks tell."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False
+
+
 def inode(path: Path) -> int | None:
     """Which file a path names; None if none."""
     try:
         return path.stat().st_ino
     except OSError:
         return None
-
-
-def _active(run_folder: Path) -> bool:
-    path = run_folder / "status.json"
-    if not path.exists():
-        return False
-    try:
-        return settle(from_file(RunStatus, path)).state in ("queued", "running")
-    except StoreError:
-        return False

@@ -67,3 +67,14 @@ def _run_row(run_id: str, record: RunRecord, status: RunStatus) -> dict[str, Any
         "summary": schema.json_text(status.summary),
         "provenance": schema.json_text(record.provenance),
     }
+
+
+def active(run_folder: Path) -> bool:
+    """Whether a run is queued or goes on, as far as its status tells."""
+    path = run_folder / "status.json"
+    if not path.exists():
+        return False
+    try:
+        return settle(from_file(RunStatus, path)).state in ("queued", "running")
+    except StoreError:
+        return False

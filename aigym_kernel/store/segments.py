@@ -180,9 +180,21 @@ class _Known:
 _known: dict[str, _Known] = {}
 
 
-def fault(segment: Segment, *, whole: bool = False) -> str | None:
-    """What is wrong with a segment's file, or None. ``whole`` reads all of it, not only its footer."""
+def fault(segment: Segment, *, whole: bool = False, again: bool = False) -> str | None:
+    """What is wrong with a segment's file, or None.
+
+    Args:
+        whole: reads all of it and compares checksums, not only its footer.
+        again: also where that was done before: a disk may have changed since.
+    """
+    if again:
+        _known.pop(segment.path, None)
     return _look(segment, whole).fault
+
+
+def faulty() -> frozenset[str]:
+    """The files in which this process found something wrong."""
+    return frozenset(path for path, known in list(_known.items()) if known.fault is not None)
 
 
 def is_gone(segment: Segment) -> bool:

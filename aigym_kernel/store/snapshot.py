@@ -81,11 +81,12 @@ def check_version(folder: Path) -> None:
 
 # What is kept between questions
 
-_State = tuple[tuple[str, int, int] | None, Mapping[Key, Segment]]
+_State = tuple[tuple[str, int, int] | None, Mapping[Key, Segment], frozenset[str]]
 
 
 def _state(folder: Path) -> _State:
-    """What a database is made of: the generation, by its path, inode and time of change, and the segments.
+    """What a database is made of: the generation, by its path, inode and time of change, the segments, and
+    which files are known to be damaged.
 
     The generation is looked at first: what it lacks is then sure to be among the segments.
     """
@@ -94,7 +95,7 @@ def _state(folder: Path) -> _State:
         with suppress(OSError):
             stat = path.stat()
             stamp = (str(path), stat.st_ino, stat.st_mtime_ns)
-    return stamp, segments.segments(folder)
+    return stamp, segments.segments(folder), segments.faulty()
 
 
 class Database:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import settings
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
-from aigym_kernel.store import compaction, index, reader, runs, snapshot, statements, trash
+from aigym_kernel.store import checking, compaction, index, reader, runs, snapshot, statements, trash
+from aigym_kernel.store.checking import Problem
 from aigym_kernel.store.compaction import Compacted
 from aigym_kernel.store.reader import InfoKind, Page
 from aigym_kernel.store.records import (
@@ -372,6 +373,14 @@ class Store:
         if run_id is not None and not self.run_folder(run_id).is_dir():
             raise UnknownName("run", run_id, self.run_ids())
         return compaction.compact(self.folder, run_id)
+
+    def check(self) -> list[Problem]:
+        """Everything that is wrong with the store: damaged and missing segments, what killed processes left,
+        runs without a record, steps without a trajectory. Each problem is one line, ``str(problem)``, and
+        ends with the way out. Reads every byte, and changes nothing.
+        """
+        snapshot.check_version(self.folder)
+        return checking.check(self.folder)
 
     def index(self, *, rebuild: bool = False) -> Path:
         """Publishes the next generation of the index and returns its file.
