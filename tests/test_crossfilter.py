@@ -111,7 +111,11 @@ def test_a_chart_shows_what_passes_all_filters_but_its_own() -> None:
         "return": numbers(0, 0, 1, 1, 2),
         "agent": Names(names=("a", "b"), codes=np.array([0, 1, 0, 1, 2], dtype=np.int32)),
         "tags": Tags(names=("x", "y"), rows=np.array([0, 0, 3]), codes=np.array([0, 1, 0]), size=5),
-        "reward": Spread(edges=np.array([-0.5, 0.5, 1.5]), counts=np.array([[2, 0, 0, 0, 0]] * 5) * 1.0),
+        "reward": Spread(
+            edges=np.array([-0.5, 0.5, 1.5]),
+            counts=np.array([[2, 0, 0, 0, 0]] * 5) * 1.0,
+            totals=np.array([10.0, 0, 0, 0, 0]),
+        ),
     }
     binned = {"return": crossfilter.bins(columns["return"])}
     masks = {

@@ -61,6 +61,9 @@ ANSWERS: dict[str, Callable[[Explorer, Mapping[str, Any]], Any]] = {
     "note": pane.note,
 }
 
+# Answered in a thread of their own: they may take long, and what comes after them does not wait.
+ASIDE = frozenset({"sparks"})
+
 
 def answer(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
     """The message that goes back for one request."""

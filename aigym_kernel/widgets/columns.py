@@ -9,7 +9,7 @@ A hundred thousand trajectories take some 20 MB, and as much again for rewards. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ _KNOWN: tuple[tuple[str, str, Kind], ...] = (
     ("tags", "tags", "tags"),
     ("wall_s", "seconds", "number"),
 )
+STEPS_AT_ONCE = 2_000_000
 SEARCHED = ("trajectory_id", "run_id", "env_id", "agent", "outcome")
 
 
@@ -95,11 +96,12 @@ class Spread:
     """How many steps of each trajectory lie in which bin: ``counts`` (trajectories, n bins + 3), float64.
 
     Between two of the n + 1 ``edges`` lies a bin, on none of the inner ones a value; the last three columns
-    count NaN, minus infinity and infinity.
+    count NaN, minus infinity and infinity. ``totals``: their sums over all trajectories.
     """
 
     edges: NDArray[np.float64]
     counts: NDArray[np.float64]
+    totals: NDArray[np.float64]
 
 
 Column = Numbers | Names | Tags
@@ -189,22 +191,46 @@ def rewards(
         "FROM steps WHERE isfinite(reward)"
     ).iloc[0]
     if pd.isna(ends["low"]):
-        return Spread(edges=np.array([0.0, 1.0]), counts=np.zeros((len(table), 4)))
+        return Spread(edges=np.array([0.0, 1.0]), counts=np.zeros((len(table), 4)), totals=np.zeros(4))
     edges = edges_for(float(ends["low"]), float(ends["high"]), bool(ends["whole"]))
     inner = edges[1:-1].tolist()
     hit = store.sql("SELECT DISTINCT reward FROM steps WHERE reward IN (SELECT unnest(?))", [inner])["reward"]
     edges[1:-1] = np.where(np.isin(inner, hit), np.nextafter(inner, -np.inf), inner)
-    n = len(edges) - 1
-    bins = " + ".join(["0", *(f"(reward > {edge!r})::INT" for edge in edges[1:-1].tolist())])
-    frame = store.sql(
-        f"SELECT trajectory_id, CASE WHEN isnan(reward) THEN {n} WHEN reward = '-infinity' THEN {n + 1} "
-        f"WHEN reward = 'infinity' THEN {n + 2} ELSE {bins} END AS bin, count(*) AS steps "
-        "FROM steps GROUP BY ALL"
+    counts = np.zeros((len(table), len(edges) + 2))
+    for rows, values in _steps(store, table):
+        held = Numbers(values=values, missing=np.zeros(len(values), dtype=bool))
+        cells = rows * counts.shape[1] + places(held, edges)
+        counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
+    return Spread(edges=edges, counts=counts, totals=counts.sum(axis=0))
+
+
+def _steps(store: Store, table: Table) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """The rewards of some steps at a time, each with the row of its trajectory in the table."""
+    runs = store.sql("SELECT run_id, sum(length) AS steps FROM trajectories GROUP BY ALL ORDER BY run_id")
+    batches = runs["run_id"].groupby(runs["steps"].cumsum() // STEPS_AT_ONCE)
+    # A trajectory that goes on has steps and no row yet; the table may hold fewer than the store.
+    query = (
+        "SELECT w.row, s.reward FROM steps s JOIN (SELECT unnest(?) AS trajectory_id, unnest(?) AS row) w "
+        "USING (trajectory_id) WHERE s.run_id IN (SELECT unnest(?))"
     )
-    ids = frame["trajectory_id"].to_numpy(dtype=object)
-    rows = np.clip(np.searchsorted(table.ids, ids), 0, max(0, len(table) - 1))
-    counts = np.zeros((len(table), n + 3))
-    if len(table):
-        known = table.ids[rows] == ids  # a trajectory that goes on has steps, and no row yet
-        counts[rows[known], frame["bin"].to_numpy()[known]] = frame["steps"].to_numpy()[known]
-    return Spread(edges=edges, counts=counts)
+    run = table.columns["run_id"]
+    assert isinstance(run, Names)
+    for _, batch in batches:
+        named = set(batch)
+        some = np.array([name in named for name in run.names] + [False], dtype=bool)[run.codes]
+        rows = np.flatnonzero(some)
+        found = store.arrow(query, [table.ids[some].tolist(), rows.tolist(), batch.tolist()])
+        yield found["row"].to_numpy(), found["reward"].to_numpy()
+
+
+def places(numbers: Numbers, edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Between which two of n + 1 edges each number lies; n for NaN, n + 1 and n + 2 for minus infinity and
+    infinity, n + 3 for none."""
+    n = len(edges) - 1
+    values = numbers.values
+    found = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, n - 1)
+    found[np.isnan(values)] = n
+    found[values == -np.inf] = n + 1
+    found[values == np.inf] = n + 2
+    found[numbers.missing] = n + 3
+    return found

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigym_kernel.widgets.columns import Column, Names, Numbers, Source, Spread, Table, Tags
+from aigym_kernel.widgets.columns import Column, Names, Numbers, Source, Spread, Table, Tags, places
 from aigym_kernel.widgets.filters import UNUSUAL
 
 MOST_BINS = 32
 MOST_BARS = 50
+LARGEST = float(np.finfo(np.float64).max)
 APART = ("NaN", "-Infinity", "Infinity", None)
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
@@ -55,8 +56,8 @@ def bins(numbers: Numbers, *, time: bool = False) -> Bins:
         edges = edges_between(low, high, whole, time=time, log=log)
         hit = np.isin(edges, finite)
         hit[[0, -1]] = False
-        edges = np.where(hit, np.nextafter(edges, -np.inf), edges)
-    return Bins(edges=edges, codes=_codes(numbers, edges), log=log)
+        edges[hit] = np.nextafter(edges[hit], -np.inf)
+    return Bins(edges=edges, codes=places(numbers, edges).astype(np.int16), log=log)
 
 
 def edges_between(
@@ -68,20 +69,22 @@ def edges_between(
     whole = whole and high - low < 2**50
     if not math.isfinite(high - low):
         return np.linspace(low / 4, high / 4, 3) * 4
-    if log:
-        a, b = math.floor(math.log10(low) * 5), math.floor(math.log10(high) * 5) + 1
-        every = -(-(b - a) // MOST_BINS)
-        edges = 10.0 ** (np.arange(a, b + every, every) / 5)
-        edges = np.unique(np.ceil(edges) - 0.5) if whole else edges
-    elif low == high:
-        half = 0.5 if whole or time else abs(low) * 0.05 or 0.5
-        edges = np.array([low - half, low + half])
-    else:
-        step = _step(high - low, time=time)
-        step = max(1.0, math.ceil(step)) if whole else step
-        first = math.floor(low / step)
-        edges = (first + np.arange(math.floor(high / step) - first + 2)) * step
-        edges = edges - 0.5 if whole else edges
+    with np.errstate(over="ignore"):
+        if log:
+            a, b = math.floor(math.log10(low) * 5), math.floor(math.log10(high) * 5) + 1
+            every = -(-(b - a) // MOST_BINS)
+            edges = 10.0 ** (np.arange(a, b + every, every) / 5)
+            edges = np.unique(np.ceil(edges) - 0.5) if whole else edges
+        elif low == high:
+            half = 0.5 if whole or time else abs(low) * 0.05 or 0.5
+            edges = np.array([low - half, low + half])
+        else:
+            step = _step(high - low, time=time)
+            step = max(1.0, math.ceil(step)) if whole else step
+            first = math.floor(low / step)
+            edges = (first + np.arange(math.floor(high / step) - first + 2)) * step
+            edges = edges - 0.5 if whole else edges
+    edges = np.clip(edges, -LARGEST, LARGEST)
     if edges[0] > low or edges[-1] < high:  # rounding, in a span that doubles can hardly divide
         edges = np.linspace(low, high, 3)
     return np.asarray(edges, dtype=np.float64)
@@ -95,17 +98,6 @@ def _step(span: float, *, time: bool) -> float:
     return next(step * power for step in _STEPS if step * power >= rough or step == 10.0)
 
 
-def _codes(numbers: Numbers, edges: NDArray[np.float64]) -> NDArray[np.int16]:
-    n = len(edges) - 1
-    values = numbers.values
-    codes = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, n - 1).astype(np.int16)
-    codes[np.isnan(values)] = n
-    codes[values == -np.inf] = n + 1
-    codes[values == np.inf] = n + 2
-    codes[numbers.missing] = n + 3
-    return codes
-
-
 # Filters
 
 
@@ -113,7 +105,7 @@ def passes(column: Column | Spread, wanted: Mapping[str, Sequence[Any]]) -> NDAr
     """Which trajectories a filter lets through; see `filters.checked` for its form. One tag, or one step's
     reward, is enough. A range of rewards has to go from edge to edge, see `on_edges`."""
     if isinstance(column, Spread):
-        return np.asarray(column.counts[:, _spread_bins(column, wanted)].any(axis=1))
+        return np.asarray(column.counts @ _spread_bins(column, wanted).astype(np.float64) > 0)
     if isinstance(column, Tags):
         chosen = set(wanted["values"])
         some = np.array([name in chosen for name in column.names], dtype=bool)
@@ -217,8 +209,8 @@ def charts(
         kept = failing == 0 if own is None else failing == (~own).astype(np.uint8)
         about = {"column": name, "label": sources[name].label, "kind": sources[name].kind}
         if isinstance(column, Spread):
-            counts = column.counts.sum(axis=0), kept @ column.counts
-            drawn.append(about | {"log": False} | _histogram(column.edges, *counts))
+            some = kept.astype(np.float64) @ column.counts
+            drawn.append(about | {"log": False} | _histogram(column.edges, column.totals, some))
         elif isinstance(column, Numbers):
             held = binned[name]
             counts = _counts(held.codes, kept, len(held.edges) + 3)

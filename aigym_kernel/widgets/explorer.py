@@ -29,7 +29,7 @@ from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
 from aigym_kernel.store.schema import clean
 from aigym_kernel.widgets import crossfilter, pane, saved, source, stills
-from aigym_kernel.widgets.answers import CHANGED, answer
+from aigym_kernel.widgets.answers import ASIDE, CHANGED, answer
 from aigym_kernel.widgets.columns import (
     COLUMNS,
     SEARCHED,
@@ -338,9 +338,14 @@ class Explorer(anywidget.AnyWidget):
         self._load()
 
     def _on_message(self, _widget: object, content: Any, _buffers: object) -> None:
-        if isinstance(content, dict) and "ask" in content:
-            with self._reading:
-                self.send(answer(self, content))
+        if not isinstance(content, dict) or "ask" not in content:
+            return
+        if content.get("what") in ASIDE:
+            name = f"answer of an explorer: {content['what']}"
+            threading.Thread(target=lambda: self.send(answer(self, content)), name=name, daemon=True).start()
+            return
+        with self._reading:
+            self.send(answer(self, content))
 
 
 def explore(

@@ -38,7 +38,11 @@ def sparks(explorer: Explorer, arguments: Mapping[str, Any]) -> dict[str, list[f
         raise AigymError(f"sparks of {wanted!r:.80}: ask for at most {MOST_ROWS} ids at a time")
     known = explorer.sparks
     if missing := [i for i in wanted if i not in known]:
-        found = explorer.store.sql(_SPARKS, [missing, SPARK_POINTS, SPARK_POINTS])
+        table = explorer.table
+        run = table.columns["run_id"]
+        assert isinstance(run, Names)
+        runs = {run.names[code] for code in run.codes[np.isin(table.ids.astype(str), missing)]}
+        found = explorer.store.sql(_SPARKS, [missing, SPARK_POINTS, SPARK_POINTS, sorted(runs)])
         known.update({i: [] for i in missing})
         for i, rewards in zip(found["trajectory_id"], found["rewards"], strict=True):
             known[i] = [finite(value) for value in rewards]
@@ -50,7 +54,7 @@ _SPARKS = """
                     WHERE trajectory_id IN (SELECT unnest(?))),
     parts AS (SELECT s.trajectory_id, s.t * ? // greatest(w.length, ?) AS part, avg(s.reward) AS reward
               FROM steps s JOIN wanted w ON s.trajectory_id = w.trajectory_id AND s.run_id = w.run_id
-              GROUP BY ALL)
+              WHERE s.run_id IN (SELECT unnest(?)) GROUP BY ALL)
     SELECT trajectory_id, list(reward ORDER BY part) AS rewards FROM parts GROUP BY ALL"""
 
 
