@@ -75,8 +75,8 @@ def edges_between(
             every = -(-(b - a) // MOST_BINS)
             edges = 10.0 ** (np.arange(a, b + every, every) / 5)
             edges = np.unique(np.ceil(edges) - 0.5) if whole else edges
-        elif low == high:
-            half = 0.5 if whole or time else abs(low) * 0.05 or 0.5
+        elif high - low < 1e-300:
+            half = 0.5 if whole or time or abs(low) < 1e-290 else abs(low) * 0.05
             edges = np.array([low - half, low + half])
         else:
             step = _step(high - low, time=time)
@@ -85,8 +85,10 @@ def edges_between(
             edges = (first + np.arange(math.floor(high / step) - first + 2)) * step
             edges = edges - 0.5 if whole else edges
     edges = np.clip(edges, -LARGEST, LARGEST)
-    if edges[0] > low or edges[-1] < high:  # rounding, in a span that doubles can hardly divide
-        edges = np.linspace(low, high, 3)
+    apart = 1e-15 * max(abs(low), abs(high), 1e-285)  # some four steps of a double
+    if edges[0] > low or edges[-1] < high or (edges[1:] / 2 - edges[:-1] / 2).min() < apart:
+        # A span that doubles can hardly divide.
+        edges = np.array([max(low - apart, -LARGEST), min(high + apart, LARGEST)])
     return np.asarray(edges, dtype=np.float64)
 
 
