@@ -54,9 +54,8 @@ def bins(numbers: Numbers, *, time: bool = False) -> Bins:
         log = not time and len(finite) >= 20 and 0 < low < high / 1000
         log = log and bool(np.median(finite) < low + 0.05 * (high - low))
         edges = edges_between(low, high, whole, time=time, log=log)
-        hit = np.isin(edges, finite)
-        hit[[0, -1]] = False
-        edges[hit] = np.nextafter(edges[hit], -np.inf)
+        while (hit := np.isin(edges[1:-1], finite)).any():
+            edges[1:-1][hit] = np.nextafter(edges[1:-1][hit], -np.inf)
     return Bins(edges=edges, codes=places(numbers, edges).astype(np.int16), log=log)
 
 
