@@ -21,14 +21,14 @@ import numpy as np
 import pyarrow as pa
 
 _NUMBERS = pa.list_(pa.float64())
-_TIME = pa.timestamp("us")
+TIME = pa.timestamp("us")
 
 _SQL = {
     pa.string(): "VARCHAR",
     pa.int64(): "BIGINT",
     pa.float64(): "DOUBLE",
     pa.bool_(): "BOOLEAN",
-    _TIME: "TIMESTAMP",
+    TIME: "TIMESTAMP",
     _NUMBERS: "DOUBLE[]",
     pa.list_(pa.int64()): "BIGINT[]",
     pa.binary(): "BLOB",
@@ -44,8 +44,8 @@ def _schema(columns: str, **types: pa.DataType) -> pa.Schema:
 
 RUNS = _schema(
     "run_id kind name state parent created_at heartbeat step total_steps error config summary provenance",
-    created_at=_TIME,
-    heartbeat=_TIME,
+    created_at=TIME,
+    heartbeat=TIME,
     step=pa.int64(),
     total_steps=pa.int64(),
 )
@@ -75,7 +75,7 @@ TABLES: dict[str, pa.Schema] = {
         token_ids=pa.list_(pa.int64()),
         logprobs=_NUMBERS,
         step=pa.int64(),
-        time=_TIME,
+        time=TIME,
     ),
     "marks": _schema(
         "run_id trajectory_id name value weight required status feedback evidence",
@@ -83,9 +83,9 @@ TABLES: dict[str, pa.Schema] = {
         weight=pa.float64(),
         required=pa.bool_(),
     ),
-    "reviews": _schema("run_id trajectory_id name value note reviewer time", value=pa.float64(), time=_TIME),
-    "notes": _schema("run_id trajectory_id kind text author time", time=_TIME),
-    "metrics": _schema("run_id step time name value", step=pa.int64(), time=_TIME, value=pa.float64()),
+    "reviews": _schema("run_id trajectory_id name value note reviewer time", value=pa.float64(), time=TIME),
+    "notes": _schema("run_id trajectory_id kind text author time", time=TIME),
+    "metrics": _schema("run_id step time name value", step=pa.int64(), time=TIME, value=pa.float64()),
     "trajectories": _schema(
         "trajectory_id run_id env_id env_kwargs agent seed group length return outcome score passed "
         "terminated truncated error started_at wall_s final_observation final_observation_text info "
@@ -97,7 +97,7 @@ TABLES: dict[str, pa.Schema] = {
         passed=pa.bool_(),
         terminated=pa.bool_(),
         truncated=pa.bool_(),
-        started_at=_TIME,
+        started_at=TIME,
         wall_s=pa.float64(),
         final_observation=_NUMBERS,
         observation_shape=pa.list_(pa.int64()),

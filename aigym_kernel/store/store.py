@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import settings
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
-from aigym_kernel.store import checking, compaction, index, reader, runs, snapshot, statements, trash
+from aigym_kernel.store import checking, compaction, curves, index, reader, runs, snapshot, statements, trash
 from aigym_kernel.store.checking import Problem
 from aigym_kernel.store.compaction import Compacted
 from aigym_kernel.store.reader import InfoKind, Page
@@ -312,6 +312,28 @@ class Store:
             UnknownName: a column that trajectories do not have.
         """
         return reader.values(self.folder, column)
+
+    def returns(self, run_ids: Sequence[str] | str | None = None, *, bins: int = 100) -> pandas.DataFrame:
+        """How returns grew: per run and stretch of environment steps ``step`` (its end), ``n``, ``mean``,
+        ``q05``, ``q25``, ``q50``, ``q75`` and ``q95`` of the trajectories that ended in it. All runs share
+        the stretches; steps are counted by the trajectories that finished.
+
+        Raises:
+            UnknownName: there is no such run.
+        """
+        return curves.returns(self.folder, run_ids, bins)
+
+    def histogram(
+        self, column: str, *, where: Mapping[str, Any] | None = None, bins: int = 30
+    ) -> pandas.DataFrame:
+        """How often a column of trajectories (or ``kind``, or ``info.<key>``) has which values, where
+        ``where`` holds (as in `page`): ``low``, ``high``, ``n`` per bin of numbers and times, all but the
+        last without ``high``; ``value``, ``n`` of anything else. What is NULL, NaN or infinite has no bin.
+
+        Raises:
+            UnknownName: a column that trajectories do not have.
+        """
+        return curves.histogram(self.folder, column, where, bins)
 
     # Files of trajectories
 
