@@ -141,8 +141,16 @@ def _messages(*holders: object) -> tuple[Message, ...]:
 
 
 def _own(value: Any) -> Any:
-    """A copy where the environment may reuse the same array for its next observation."""
-    return value.copy() if isinstance(value, np.ndarray) else value
+    """A copy where the environment may reuse the same array for its next observation, also inside of dicts,
+    tuples and lists."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if type(value) is dict:
+        return {key: _own(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [_own(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
 
 
 def _column(values: list[Any]) -> Any:

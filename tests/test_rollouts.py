@@ -91,3 +91,25 @@ def test_an_interrupt_is_no_trajectory() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         collect(play(interrupted, make("CartPole-v1"), seed=0))
+
+
+class Reusing(gymnasium.Env[Any, Any]):
+    """Hands out the same arrays again and again, within a dict and a tuple, as gymnasium allows."""
+
+    def __init__(self) -> None:
+        self.seen = {"place": np.zeros(2), "pair": (np.zeros(1, np.int8), [np.zeros(1)])}
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002
+        return self.seen, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.seen["place"] += action  # type: ignore[operator]
+        self.seen["pair"][1][0][:] = action  # type: ignore[index]
+        return self.seen, 0.0, action == 3, False, {}
+
+
+def test_observations_stay_what_the_agent_saw() -> None:
+    trajectory = collect(play(scripted([1, 2, 3]), Reusing()))
+    assert [o["place"].tolist() for o in trajectory.observations] == [[0, 0], [1, 1], [3, 3], [6, 6]]
+    assert [o["pair"][1][0].tolist() for o in trajectory.observations] == [[0], [1], [2], [3]]
+    assert trajectory.observations[0]["pair"][0].dtype == np.int8

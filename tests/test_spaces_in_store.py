@@ -235,8 +235,10 @@ def test_sql_reads_numbers_and_text_and_has_images_as_bytes(store: Store) -> Non
 def test_an_observation_of_200_mb_comes_back(store: Store) -> None:
     large = np.zeros((1, 200_000_000), dtype=np.uint8)
     large[0, ::4096] = 7
-    got = record(store, play(large, []))
-    assert_exact(got.observations, large)
+    got = record(store, play(large, [])).observations
+    assert (got.dtype, got.shape) == (np.uint8, large.shape)
+    assert np.array_equal(got[:, ::4096], large[:, ::4096])
+    assert np.count_nonzero(got) == np.count_nonzero(large)
 
 
 def test_steps_beyond_what_one_arrow_array_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

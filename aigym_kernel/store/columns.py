@@ -153,7 +153,7 @@ def _fits_double(array: NDArray[Any]) -> bool:
 def decode(
     dtype: str, shape: Sequence[int], numbers: pa.Array, texts: pa.Array, blobs: pa.Array, first: int = 0
 ) -> NDArray[Any] | list[Any]:
-    """What `encode` was given, from the cells of its rows in order.
+    """What `encode` was given, from the cells of its rows in order. An array may be a view that is read-only.
 
     Args:
         numbers: (rows) DOUBLE[]; texts: (rows) text; blobs: (rows) bytes, as the columns hold them.
@@ -172,7 +172,7 @@ def decode(
         return np.asarray(numbers.flatten().to_numpy(zero_copy_only=False)).astype(kind).reshape(rows)
     size = math.prod(shape) * kind.itemsize
     if numbers.null_count == texts.null_count == len(blobs) and (whole := _laid_out(blobs, size)) is not None:
-        return np.frombuffer(whole, kind).reshape(rows).copy()
+        return np.frombuffer(whole, kind).reshape(rows)
     result = np.empty(rows, dtype=kind)
     for i, (number, text, blob) in enumerate(cells):
         if number is None and text is None:

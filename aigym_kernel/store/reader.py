@@ -244,7 +244,8 @@ def _trajectory(
             parts.append(columns.decode(row[f"{name}_dtype"], shape, numbers, texts, blobs, first))
             first += len(numbers)
         if isinstance(parts[0], np.ndarray):
-            return parts[0] if len(parts) == 1 else np.concatenate(parts, dtype=parts[0].dtype)
+            # In either case a copy that may be written to.
+            return parts[0].copy() if len(parts) == 1 else np.concatenate(parts, dtype=parts[0].dtype)
         return [value for part in parts for value in part]
 
     infos = steps["info"].to_pylist()
