@@ -99,7 +99,7 @@ class Reusing(gymnasium.Env[Any, Any]):
     def __init__(self) -> None:
         self.seen = {"place": np.zeros(2), "pair": (np.zeros(1, np.int8), [np.zeros(1)])}
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         return self.seen, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
