@@ -25,6 +25,7 @@ from aigym_kernel.exchange import (
     files,
     inspect_eval,
     jsonl,
+    minari_dataset,
     mlgym,
     parquet,
     plain,
@@ -85,6 +86,13 @@ FORMATS = {
             read=inspect_eval.read,
         ),
         Format(
+            name="minari",
+            what="a dataset of Minari",
+            suffixes=(),
+            read=minari_dataset.read,
+            write=minari_dataset.write,
+        ),
+        Format(
             name="atropos",
             what="scored groups of Atropos",
             suffixes=(".jsonl",),
@@ -100,8 +108,9 @@ _DOCUMENTS = (".json", ".traj")
 
 
 def locate(path: str | Path) -> Path:
-    """Where the file, the folder or the data set is."""
-    return Path(path).expanduser().absolute()
+    """Where the file or folder is, or the dataset of Minari that has this id."""
+    found = Path(path).expanduser().absolute()
+    return found if found.exists() else minari_dataset.folder_of(str(path)) or found
 
 
 def named(name: str) -> Format:
@@ -185,6 +194,8 @@ def _by_zip(path: Path) -> Format:
 
 def _by_members(path: Path) -> Format:
     """The format of a folder, by its first file."""
+    if minari_dataset.is_dataset(path):
+        return FORMATS["minari"]
     found = sorted(p for p in path.rglob("*") if p.suffix in _DOCUMENTS and p.is_file())
     if not found:
         raise ExchangeError(f"{path}: this folder holds no trajectories of a known format")
