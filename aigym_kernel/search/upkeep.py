@@ -107,6 +107,7 @@ def vectors_of(recorded: Recorded, embedder: Embedder) -> Kept:
     lacking = _lacking(recorded, found)
     if not len(lacking):
         return found
+    documents_of(recorded)
     with _progress(len(lacking), f"embedding with {embedder.name}") as bar:
         for places, texts in _texts(recorded, lacking):
             made = embedders.vectors(embedder, texts)
@@ -133,7 +134,6 @@ def texts(recorded: Recorded, ids: Sequence[str]) -> dict[str, str]:
 
 
 def _texts(recorded: Recorded, lacking: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
-    documents_of(recorded)
     for start in range(0, len(lacking), _BATCH):
         places = lacking[start : start + _BATCH]
         ids = recorded.ids.take(pa.array(places)).to_pylist()
