@@ -169,9 +169,7 @@ def found(folder: Path, count: int, embedder: str | None) -> None:
     record(store, "problems", problems())
     record(store, "distractors", distractors(count))
     record(store, "plays", plays(30))
-    print(
-        f"\n{len(QUESTIONS)} questions, one right among {82 + count:,} (first, first 10, mean reciprocal rank)"
-    )
+    print(f"\n{len(QUESTIONS)} questions, one right among {82 + count:,}: first, in 10, mean reciprocal rank")
     ways: list[dict[str, Any]] = [{}, {"by": "words"}, *([{"embedder": embedder}] if embedder else [])]
     for way in ways:
         ranks = []

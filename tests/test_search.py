@@ -269,13 +269,13 @@ def test_a_run_that_is_gone_is_not_searched(store: Store) -> None:
 
 def test_many_small_files_become_one(store: Store) -> None:
     similar("salary")
-    for i in range(20):
+    for i in range(10):
         record(store, [said(f"more-{i}", f"number {i} about salaries")])
         assert f"more-{i}" in ids(similar("salaries", k=100))
     place = next(p for p in folders(store).iterdir() if p.name.startswith(HashedWords.name))
     assert len(list(place.glob("*"))) < 10
-    assert len(similar("salaries", k=100)) == len(TEXTS) + 20
-    assert set(similar("salaries", by="words", k=100)["trajectory_id"]) == {f"more-{i}" for i in range(20)}
+    assert len(similar("salaries", k=100)) == len(TEXTS) + 10
+    assert set(similar("salaries", by="words", k=100)["trajectory_id"]) == {f"more-{i}" for i in range(10)}
 
 
 def test_several_processes_may_ask_at_once(store: Store) -> None:
