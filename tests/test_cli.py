@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from aigym_kernel.cli import main
 from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.tasks import load_task
 from aigym_kernel.trajectories import Message, conversation
@@ -219,6 +221,13 @@ def test_run_executes_a_notebook(tmp_path: Path) -> None:
     assert "unknown parameter of n.ipynb 'm'" in misspelt.stderr
 
 
+def here(*arguments: object, code: int = 0) -> Any:
+    """The same as `answer` in this process: a second less for each."""
+    done = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+    assert done.exit_code == code, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_the_life_of_runs(store_dir: Path, tmp_path: Path) -> None:
     stores = Store(store_dir), Store(tmp_path / "other")
     for store, run_id in zip(stores, ("one", "two"), strict=True):
@@ -227,18 +236,24 @@ def test_the_life_of_runs(store_dir: Path, tmp_path: Path) -> None:
             writer.trajectory(
                 conversation([Message(role="user", content="hi")], env_id="e", agent="a", id=run_id)
             )
-    assert answer("store", "merge", tmp_path / "other") == {"runs": ["two"]}
-    assert answer("store", "tag", "one", "odd", "new")["tags"] == ["odd", "new"]
-    assert answer("store", "tag", "one", "--remove", "odd")["tags"] == ["new"]
-    assert answer("store", "note", "one", "looks lucky", "--by", "ada")["by"] == "ada"
+    assert here("store", "merge", tmp_path / "other") == {"runs": ["two"]}
+    assert here("store", "tag", "one", "odd", "new")["tags"] == ["odd", "new"]
+    assert here("store", "tag", "one", "--remove", "odd")["tags"] == ["new"]
+    assert here("store", "note", "one", "looks lucky", "--by", "ada")["by"] == "ada"
     assert stores[0].load("one").notes[0].text == "looks lucky"
-    assert answer("store", "compact")["merged"] >= 0
-    kept = aigym("store", "delete", "one", stdin="n\n")
-    assert (kept.returncode, kept.stdout.strip()[-4:]) == (1, "kept")
-    gone = answer("store", "delete", "one", "--yes")
+    assert here("store", "check") == []
+    assert here("store", "compact")["merged"] >= 0
+    damaged = next(store_dir.rglob("messages/*.parquet"))
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:50])
+    assert [problem["where"] for problem in here("store", "check", code=1)] == [str(damaged)]
+    damaged.write_bytes(whole)
+    kept = CliRunner().invoke(main, ["store", "delete", "one"], input="n\n")
+    assert (kept.exit_code, kept.stdout.strip()[-4:]) == (1, "kept")
+    gone = here("store", "delete", "one", "--yes")
     assert Path(gone["trash"]).is_dir()
-    assert answer("store", "restore") == [Path(gone["trash"]).name]
-    assert answer("store", "restore", "one")["run_id"] == "one"
+    assert here("store", "restore") == [Path(gone["trash"]).name]
+    assert here("store", "restore", "one")["run_id"] == "one"
     assert stores[0].run_ids() == ["one", "two"]
-    wrong = aigym("store", "restore", "..")
-    assert (wrong.returncode, wrong.stderr) == (2, "error: unknown deleted run '..'.\n")
+    wrong = CliRunner().invoke(main, ["store", "restore", ".."])
+    assert (wrong.exit_code, wrong.stderr) == (2, "error: unknown deleted run '..'.\n")

@@ -4,7 +4,7 @@
     aigym train ENV | runs | sql QUERY | similar TEXT | index rebuild | run NOTEBOOK -p name value
     aigym dashboard [--port 8866]
     aigym store export PATH | store import PATH | store merge FOLDER | store compact [RUN]
-    aigym store delete RUN | store restore [RUN] | store tag ID TAG... | store note ID TEXT
+    aigym store check | store delete RUN | store restore [RUN] | store tag ID TAG... | store note ID TEXT
     aigym sandbox build | sandbox list | sandbox prune
 
 Every command takes ``--json``: one JSON document on standard output, everything else on standard error.

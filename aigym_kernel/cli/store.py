@@ -94,6 +94,18 @@ def import_(path: str, format_: str | None, run_id: str | None, name: str | None
 
 
 @store.command()
+@as_json
+def check(json_: bool) -> None:
+    """Read everything, and say what is damaged or left over; exit code 1 if anything is."""
+    from aigym_kernel.store import Store
+
+    problems = Store().check()
+    text = "\n".join(map(str, problems)) or "nothing is wrong"
+    answer([asdict(problem) for problem in problems], json_, lambda: text)
+    sys.exit(bool(problems))
+
+
+@store.command()
 @click.argument("run_id", required=False)
 @as_json
 def compact(run_id: str | None, json_: bool) -> None:
