@@ -20,6 +20,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,10 @@ def await_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"{url} did not start:\n{log.read_text(encoding='utf-8')[-3000:]}")
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("lab")
-    (home / "notebooks").mkdir()
+@contextmanager
+def running(home: Path, **variables: str) -> Iterator[Server]:
+    """A Jupyter server that keeps everything under ``home``, with ``variables`` in its environment."""
+    (home / "notebooks").mkdir(parents=True)
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     (settings / "notification.jupyterlab-settings").write_text(
@@ -205,7 +206,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *arguments],
-            env=environment(home),
+            env={**environment(home), **variables},
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -217,6 +218,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("lab") / "home") as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -222,6 +222,10 @@ export function icon(name) {
 /** Keeps a key from the notebook, which would insert or cut a cell. @param {HTMLElement} root */
 export function holdKeys(root) {
   root.setAttribute("data-lm-suppress-shortcuts", "true");
+  // Notebook 7 looks at keys before they arrive here, and at the focused element before those around it.
+  root.addEventListener("focusin", (event) => {
+    /** @type {Element} */ (event.target).setAttribute("data-lm-suppress-shortcuts", "true");
+  });
   for (const kind of ["keydown", "keypress", "keyup"]) {
     root.addEventListener(kind, (event) => event.stopPropagation());
   }
