@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from labs import Lab
 
+from aigym_kernel.store import Store
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 RECORD = '''
@@ -140,3 +142,123 @@ def test_each_kind_has_its_scene_and_fits_in_both_themes(lab: Lab) -> None:
     lab.theme("JupyterLab Light")
     assert lab.page.evaluate("window.pwned") is None
     assert lab.page.locator(".aigym-player script, .aigym-player img:not([src^='data:'])").count() == 0
+
+
+def test_a_hundred_thousand_steps_by_mouse(lab: Lab) -> None:
+    open_pane(lab, "mouse.ipynb")
+    choose(lab, "long")
+    page = lab.page
+    line = page.locator(".aigym-timeline")
+    box = line.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    lab.expect("document.querySelector('.aigym-tip').innerText.includes('step')")
+    page.mouse.down()
+    lab.expect(f"Math.abs({STEP} - 50_000) < 1_500")
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 40, steps=20)
+    page.mouse.up()
+    lab.expect(f"Math.abs({STEP} - 80_000) < 1_500 && !{FACTS}.includes('…')")
+    assert "lap 8" in lab.text(".aigym-infos")
+    page.locator("button[aria-label^='next event']").click()
+    after = page.evaluate(STEP)
+    page.locator("button[aria-label^='previous event']").click()
+    lab.expect(f"{STEP} < {after}")
+    page.locator("button[aria-label^='first step']").click()
+    page.select_option("select[aria-label=speed]", "max")
+    page.locator("button[aria-label^='play']").click()
+    lab.expect(f"{STEP} > 2_000")
+    page.locator("button[aria-label^='pause']").click()
+    page.locator("[data-scene=steps]").click()
+    page.locator(".aigym-steps").evaluate("e => { e.scrollTop = e.scrollHeight / 2; }")
+    lab.expect(
+        "[...document.querySelectorAll('.aigym-step-row')].some(r => r.innerText.includes('Push cart'))"
+        " && Number(document.querySelector('.aigym-step-row').dataset.t) > 40_000"
+    )
+    page.locator(".aigym-step-row").nth(6).click()
+    lab.expect(f"{STEP} > 40_000 && {STEP} < 60_000")
+    assert page.locator(".aigym-step-row").count() < 60
+    page.locator("[data-scene=json]").click()
+    lab.expect(f"JSON.parse(document.querySelector('.aigym-json').innerText).t === {STEP}")
+    lab.expect("'truncated' in JSON.parse(document.querySelector('.aigym-json').innerText)")
+    choose(lab, "rendered")
+    page.locator("[data-scene=frames]").click()
+    go(lab, 100)
+    lab.expect("document.querySelector('.aigym-picture').naturalWidth === 80")
+    choose(lab, "talk")
+    page.locator(".aigym-exchange").evaluate("e => { e.scrollTop = e.scrollHeight; }")
+    lab.expect("Number([...document.querySelectorAll('.aigym-turn')].at(-1).dataset.t) > 25")
+    assert page.locator(".aigym-turn").count() < 120
+
+
+def test_find_and_remarks_by_keyboard_alone(lab: Lab) -> None:
+    open_pane(lab, "keyboard.ipynb")
+    cells = lab.cells()
+    choose(lab, "talk")
+    keyboard = lab.page.keyboard
+    lab.page.locator(".aigym-grid").focus()
+    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowRight", "ArrowLeft"):
+        keyboard.press(key)
+    lab.expect(f"{STEP} === 11")
+    keyboard.press("e")
+    lab.expect(f"{STEP} === 49")
+    keyboard.press("E")
+    lab.expect(f"{STEP} === 49")
+    keyboard.press("v")
+    lab.wait(".aigym-steps")
+    for _ in range(2):
+        keyboard.press("v")
+    lab.wait(".aigym-place-of-scene .aigym-exchange")
+    lab.page.locator(".aigym-timeline").focus()
+    keyboard.press("Control+f")
+    keyboard.type("NEEDLE")
+    lab.expect("document.querySelector('.aigym-find').innerText.includes('1 of 3')")
+    lab.expect(f"{STEP} === 650")
+    lab.expect("CSS.highlights.get('aigym-found')?.size === 1")
+    keyboard.press("Enter")
+    lab.expect(f"{STEP} === 1550")
+    keyboard.press("Shift+Enter")
+    lab.expect(f"{STEP} === 650")
+    lab.shot("pane-find-light-1280", ".aigym-player")
+    keyboard.press("Escape")
+    assert not lab.page.locator(".aigym-find").is_visible()
+    keyboard.press("f")
+    keyboard.type("boom")
+    lab.expect(f"{STEP} === 777")
+    keyboard.press("Escape")
+    keyboard.press("t")
+    keyboard.type("odd <b>")
+    keyboard.press("Enter")
+    lab.expect("document.querySelector('.aigym-tag')?.innerText.startsWith('odd <b>')")
+    for _ in range(2):
+        keyboard.press("Tab")
+    keyboard.type("bx: looks wrong at 777")
+    keyboard.press("Control+Enter")
+    lab.expect("document.querySelector('.aigym-said')?.innerText.includes('looks wrong at 777')")
+    (found,) = Store(lab.store).sql("SELECT trajectory_id FROM trajectories WHERE agent = 'talk'").values[-1]
+    kept = Store(lab.store).load(found)
+    assert kept.tags == ("odd <b>",)
+    assert [note.text for note in kept.notes] == ["bx: looks wrong at 777"]
+    keyboard.press("Escape")
+    for key in ("b", "x", "d", "d", "z"):
+        keyboard.press(key)
+    assert lab.cells() == cells
+    keyboard.press("?")
+    assert "find in all steps" in lab.text(".aigym-keys")
+
+
+def test_without_a_kernel_what_is_loaded_plays_and_is_searched(lab: Lab) -> None:
+    open_pane(lab, "alone.ipynb")
+    choose(lab, "hungry")
+    lab.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    lab.page.locator("button[aria-label^='play']").click()
+    lab.expect(f"{STEP} > 5")
+    lab.page.locator("button[aria-label^='pause']").click()
+    lab.page.locator("button[aria-label^='find']").click()
+    lab.page.keyboard.type("apples")
+    lab.expect("document.querySelector('.aigym-find').innerText.includes('of what is loaded')")
+    lab.page.keyboard.press("Escape")
+    lab.page.locator("[data-scene=json]").click()
+    lab.expect(f"JSON.parse(document.querySelector('.aigym-json').innerText).t === {STEP}")
+    lab.page.locator("input[aria-label='add a tag']").fill("kept here")
+    lab.page.keyboard.press("Enter")
+    lab.expect("document.querySelector('.aigym-remarks [role=alert]').innerText.includes('Not kept')")
+    assert lab.page.locator("input[aria-label='add a tag']").input_value() == "kept here"

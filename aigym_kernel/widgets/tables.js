@@ -216,13 +216,17 @@ export function stepScene({ shown, chunk, seek }) {
     const rows = Math.max(0, count - node.clientHeight / ROW);
     return whole.clientHeight <= node.clientHeight ? 0 : (node.scrollTop / room()) * rows;
   };
+  /** Rows stay the same nodes while they are in sight, so that a click on one meets it. @type {Map<number, HTMLElement>} */
+  let rows = new Map();
   /** @param {number} t */
   function row(t) {
     const here = chunk(t);
+    const old = rows.get(t);
+    if (old && (!here || old.dataset.here)) return old;
     const i = here ? t - here.start : 0;
     const end = t >= shown.length;
     const info = here?.infos[i] ? Object.entries(here.infos[i]).map(([key, value]) => `${key} ${value}`).join(", ") : "";
-    return h("div", { class: `aigym-step-row${t === current ? " aigym-current" : ""}`, "data-t": String(t) },
+    return h("div", { class: "aigym-step-row", "data-t": String(t), "data-here": here ? "1" : "" },
       h("span", { class: "aigym-number aigym-dull" }, formatNumber(t)),
       h("span", {}, !here ? "…" : end ? "end" : (here.actions[i] ?? "").slice(0, 200)),
       h("span", { class: "aigym-number" }, !here || end ? "" : formatNumber(here.rewards[i])),
@@ -232,7 +236,12 @@ export function stepScene({ shown, chunk, seek }) {
     const top = firstInSight();
     const first = Math.max(0, Math.floor(top) - 2);
     const last = Math.min(count - 1, first + Math.ceil((node.clientHeight || 320) / ROW) + 4);
-    body.replaceChildren(...Array.from({ length: last - first + 1 }, (_, i) => row(first + i)));
+    /** @type {Map<number, HTMLElement>} */
+    const seen = new Map();
+    for (let t = first; t <= last; t++) seen.set(t, row(t));
+    if ([...seen].some(([t, one]) => rows.get(t) !== one) || seen.size !== rows.size) body.replaceChildren(...seen.values());
+    rows = seen;
+    for (const [t, one] of rows) one.classList.toggle("aigym-current", t === current);
     // Fewer pixels than rows: the rows stand relative to what is in sight.
     body.style.top = `${node.scrollTop - (top - first) * ROW}px`;
   }
@@ -246,10 +255,10 @@ export function stepScene({ shown, chunk, seek }) {
     at(t) {
       if (t !== current) {
         current = t;
-        const rows = node.clientHeight / ROW;
+        const fit = node.clientHeight / ROW;
         const top = firstInSight();
-        if (t < top || t > top + rows - 2) {
-          node.scrollTop = (Math.max(0, t - rows / 2) / Math.max(1, count - rows)) * room();
+        if (t < top || t > top + fit - 2) {
+          node.scrollTop = (Math.max(0, t - fit / 2) / Math.max(1, count - fit)) * room();
         }
       }
       paint();
