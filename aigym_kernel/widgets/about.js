@@ -41,7 +41,7 @@ export function heading(shown) {
  */
 export function remarks(shown, ask) {
   let { tags, said } = shown;
-  const chips = h("div", { class: "aigym-tags" });
+  const chips = h("span", { class: "aigym-tags" });
   const list = h("div", {});
   const problem = h("div", { class: "aigym-note", role: "alert", hidden: "" });
   const tag = h("input", { type: "text", placeholder: "add a tag", "aria-label": "add a tag", maxlength: "100", spellcheck: "false" });
@@ -75,14 +75,15 @@ export function remarks(shown, ask) {
       const remove = h("button", { type: "button", "aria-label": `remove the tag ${name}`, title: "remove" }, "×");
       remove.addEventListener("click", () => void send("tag", { remove: [name] }));
       return h("span", { class: "aigym-tag" }, name, remove);
-    }), tag);
+    }));
     list.replaceChildren(...said.map(({ text: words, by, at }) => h("div", { class: "aigym-said" },
       h("div", { class: "aigym-who" }, [by, formatTime(at, new Date())].filter(Boolean).join(", ")), h("pre", {}, words))));
   }
   draw();
   const node = h("div", { class: "aigym-remarks" },
     ...(shown.marks.length ? [markTable(shown.marks)] : []),
-    h("div", { class: "aigym-marks" }, h("h4", {}, "Tags and notes"), chips, list, text, keep, problem));
+    h("div", { class: "aigym-marks" }, h("h4", {}, "Tags and notes"),
+      h("div", { class: "aigym-tags" }, chips, tag), list, text, keep, problem));
   return {
     node,
     /** What others have written since. @param {AboutShown} next */
