@@ -261,3 +261,5 @@ def test_without_a_kernel_what_is_loaded_plays_and_is_searched(lab: Lab) -> None
     lab.page.keyboard.press("Enter")
     lab.expect("document.querySelector('.aigym-remarks [role=alert]').innerText.includes('Not kept')")
     assert lab.page.locator("input[aria-label='add a tag']").input_value() == "kept here"
+    # The notebook's own widget manager says in the console that the kernel is gone.
+    lab.problems[:] = [problem for problem in lab.problems if "Cannot send" not in problem]
