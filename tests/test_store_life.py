@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,12 +122,32 @@ def test_what_cannot_be_deleted(tmp_path: Path) -> None:
     add(store, "live", "running")
     with pytest.raises(StoreError, match=rf"'live' is running by process {os.getpid()} .* stop it first"):
         store.delete("live", ask=False)
+    elsewhere = RunStatus(state="running", pid=1, host="another", heartbeat=time.time() - 3600)
+    store.write_status("live", elsewhere)
+    with pytest.raises(StoreError, match="by process 1 on another"):
+        store.delete("live", ask=False)
     for path in ("..", "../one", "/etc", ".", "one/steps", ""):
         with pytest.raises(StoreError, match="cannot name a folder"):
             store.delete(path, ask=False)
         with pytest.raises(UnknownName):
             store.restore(path)
     assert store.run_ids() == ["live", "one"]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        RunStatus(state="queued"),
+        RunStatus(state="running", pid=1, host="another", heartbeat=time.time() - 100_000),
+        RunStatus(state="running", pid=2**22 + 1),
+    ],
+)
+def test_a_run_that_nobody_records_any_more_can_be_deleted(tmp_path: Path, status: RunStatus) -> None:
+    store = made(tmp_path, "one")
+    store.write_status("one", status)
+    assert store.delete("one", ask=False) is not None
+    (store.restore("one") / "status.json").write_text("damaged")
+    assert store.delete("one", ask=False) is not None
 
 
 # Merging
@@ -207,6 +228,12 @@ try:
     Store(sys.argv[1]).merge(sys.argv[2])
 except Exception as error:
     print(type(error).__name__, error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**6, 2**6))
+for change in (lambda: Store(sys.argv[1]).tag("one-0", "x"), lambda: Store(sys.argv[1]).note("one-0", "x")):
+    try:
+        change()
+    except Exception as error:
+        print(type(error).__name__, error)
 """
 
 
@@ -217,8 +244,12 @@ def test_a_disk_that_is_full_leaves_no_half_run(tmp_path: Path) -> None:
     (there.run_folder("two") / "artifacts" / "policy.bin").write_bytes(bytes(2**15))
     command = [sys.executable, "-c", FULL, str(here.folder), str(there.folder)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert said.startswith("StoreError cannot write")
-    assert "free some space" in said
+    assert len(said.splitlines()) == 3
+    for line in said.splitlines():
+        assert line.startswith("StoreError cannot write")
+        assert "free some space" in line
+    assert "Not on the disk: 1 tag or note" in said
+    assert here.load("one-0").tags == ()
     assert everything(here)["runs"] == ["one"]
     assert not list((here.folder / "incoming").iterdir())
     assert here.merge(there) == ["two"]

@@ -14,6 +14,9 @@ from pathlib import Path
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
 from aigym_kernel.store.records import RunStatus, cannot_write, from_file, settle, sync_folder
 
+# A process that has said nothing for so long records no more.
+SILENT_S = 86_400.0
+
 _NAME = re.compile(r"(.+)@(\d{8}-\d{6}-[0-9a-f]{4})")
 
 
@@ -74,11 +77,11 @@ def _check_over(run: Path) -> None:
         status = settle(from_file(RunStatus, path))
     except StoreError:
         return  # A damaged run can be deleted too.
-    if status.state in ("queued", "running"):
-        by = "" if status.pid is None else f" by process {status.pid} on {status.host}"
+    silent = time.time() - status.heartbeat > SILENT_S  # of another machine no more can be known
+    if status.state in ("queued", "running") and status.pid is not None and not silent:
         raise StoreError(
-            f"run {run.name!r} is {status.state}{by} and cannot be deleted; stop it first. If no process "
-            f"records it any more, replace its {path}"
+            f"run {run.name!r} is {status.state} by process {status.pid} on {status.host} and cannot be "
+            "deleted; stop it first"
         )
 
 

@@ -101,6 +101,7 @@ class Writer:
                 truncated=bool(step.truncated),
                 infos=[schema.json_text(step.info)],
             )
+            columns.check_size(trajectory_id, block.observations, block.actions)
             for name, column in (("observation", block.observations), ("action", block.actions)):
                 if column.dtype == "text":
                     early.plain[name].append(step.t)
