@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aigym_kernel import contrasts
 from aigym_kernel.errors import AigymError, UnknownName
-from aigym_kernel.grouping import common, flat, grouped, is_seed, name_of, text
+from aigym_kernel.grouping import common, flat, grouped, is_seed, names, text
 from aigym_kernel.intervals import Estimate, Values, bootstrap, improvement, iqm
 from aigym_kernel.store import RunRecord, Store
 from aigym_kernel.store.schema import TABLES
@@ -219,17 +219,18 @@ def _groups(
         name for name in keys if len({text(c.get(name)) if name in c else absent for c in configs}) > 1
     ]
     groups = []
+    configs = [{name: config[name] for name in differing if name in config} for config in configs]
+    labels = names(configs, sets)
     for i, group in enumerate(sets):
-        config = {name: configs[i][name] for name in differing if name in configs[i]}
         frames = [series[run.run_id] for run in group]
         strata = list(_by_task(units, i).values())
         seeds = [s for run in group for name, s in flat(run.config).items() if is_seed(name)]
         groups.append(
             Group(
-                name=name_of(config, group),
+                name=labels[i],
                 runs=tuple(run.run_id for run in group),
                 seeds=tuple(sorted({s for s in seeds if isinstance(s, int)})),
-                config=config,
+                config=configs[i],
                 tasks=tuple(sorted({task for frame in frames for task in frame["task"]})),
                 trajectories=sum(len(frame) for frame in frames if "length" in frame),
                 steps=sum(int(frame["x"].max()) for frame in frames if len(frame)),
@@ -237,9 +238,7 @@ def _groups(
                 iqm=bootstrap(strata, iqm) if strata else None,
             )
         )
-    names = [g.name for g in groups]
-    numbered = [replace(g, name=f"{g.name} ({i})") for i, g in enumerate(groups, start=1)]
-    return tuple(g if names.count(g.name) == 1 else n for g, n in zip(groups, numbered))
+    return tuple(groups)
 
 
 # Numbers

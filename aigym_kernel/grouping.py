@@ -16,6 +16,7 @@ from typing import Any
 
 from aigym_kernel.store import RunRecord
 
+MAX_KEYS, MAX_NAME = 3, 60
 _TASK_KEYS = ("env", "env_id", "env_kwargs", "task", "task_id")
 
 
@@ -64,11 +65,29 @@ def common(group: Sequence[RunRecord]) -> dict[str, Any]:
     }
 
 
-def name_of(config: Mapping[str, Any], group: Sequence[RunRecord]) -> str:
-    """In which words a reader knows the group: its differing values where they are few and short."""
-    words = [f"{name.rpartition('.')[2]}={text(value)}" for name, value in config.items()]
-    line = ", ".join(words)
-    return line if 0 < len(line) <= 48 else group[0].name or group[0].run_id
+def names(configs: Sequence[Mapping[str, Any]], groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """In which words a reader knows each group: the values of the few keys that tell them apart, else the
+    name of its first run; a number where that is not enough."""
+    keys: list[str] = []
+    told = 1
+    candidates = dict.fromkeys(key for config in configs for key in config)
+    while told < len(configs) and len(keys) < MAX_KEYS:
+        counts = {key: len({_label(config, [*keys, key]) for config in configs}) for key in candidates}
+        best = max(counts, key=lambda key: counts[key], default="")
+        if not best or counts[best] <= told:
+            break
+        keys, told = [*keys, best], counts[best]
+    labels = [_label(config, keys) for config in configs]
+    labels = [
+        label if 0 < len(label) <= MAX_NAME else group[0].name or group[0].run_id
+        for label, group in zip(labels, groups)
+    ]
+    twice = {label for label in labels if labels.count(label) > 1}
+    return [f"{label} ({i})" if label in twice else label for i, label in enumerate(labels, start=1)]
+
+
+def _label(config: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={text(config[key])}" for key in keys if key in config)
 
 
 def text(value: Any) -> str:

@@ -57,7 +57,7 @@ def run(
     return run_id
 
 
-def names(found: Comparison) -> list[tuple[str, tuple[str, ...]]]:
+def called(found: Comparison) -> list[tuple[str, tuple[str, ...]]]:
     return [(group.name, group.runs) for group in found.groups]
 
 
@@ -72,7 +72,7 @@ def test_runs_that_differ_only_in_seed_are_one_group_and_only_what_differs_is_sh
         for seed in (0, 1, 2)
     ]
     found = aigym.compare(*ids)
-    assert names(found) == [("lr=1", tuple(ids[:3])), ("lr=2", tuple(ids[3:]))]
+    assert called(found) == [("lr=1", tuple(ids[:3])), ("lr=2", tuple(ids[3:]))]
     assert [dict(group.config) for group in found.groups] == [{"ppo.lr": 1}, {"ppo.lr": 2}]
     assert [group.seeds for group in found.groups] == [(0, 1, 2)] * 2
     assert [(g.trajectories, g.steps, g.tasks) for g in found.groups] == [(9, 90, ("Task-v0",))] * 2
@@ -85,12 +85,20 @@ def test_settings_that_ran_on_several_tasks_are_groups_and_tasks_are_strata(stor
         for env in ("A-v0", "B-v0")
     ]
     found = compare(*ids)
-    assert names(found) == [("agent=ada", tuple(ids[:2])), ("agent=bob", tuple(ids[2:]))]
+    assert called(found) == [("agent=ada", tuple(ids[:2])), ("agent=bob", tuple(ids[2:]))]
     assert [pairing.task for pairing in found.pairings] == ["A-v0", "B-v0"]
     assert "not on one scale" in " ".join(found.notes)
     only_envs = compare(ids[0], ids[1])
     assert [group.name for group in only_envs.groups] == ["env=A-v0", "env=B-v0"]
     assert (only_envs.pairings, only_envs.improvement) == ((), (None,))
+
+
+def test_groups_are_called_by_the_fewest_keys_that_tell_them_apart(store_dir: Path) -> None:
+    ids = [
+        run(f"{algo}{lr}{width}", [1], algo=algo, lr=lr, width=width, same=f"{algo}{algo}")
+        for algo, lr, width in (("p", 1, 8), ("p", 2, 8), ("q", 1, 8))
+    ]
+    assert [g.name for g in compare(*ids).groups] == ["algo=p, lr=1", "algo=p, lr=2", "algo=q, lr=1"]
 
 
 def test_groups_that_no_short_word_tells_apart_have_their_runs_name_and_a_number(store_dir: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError, UnknownName
-from aigym_kernel.widgets import pane
+from aigym_kernel.widgets import beside, pane
 from aigym_kernel.widgets.following import follow
 from aigym_kernel.widgets.rows import choose, rows, sparks
 
@@ -59,6 +59,12 @@ ANSWERS: dict[str, Callable[[Explorer, Mapping[str, Any]], Any]] = {
     "find": pane.find,
     "tag": pane.tag,
     "note": pane.note,
+    "turns": pane.turns,
+    "turn": pane.turn,
+    "compare": beside.compared,
+    "diff": beside.differed,
+    "diff rows": beside.difference_rows,
+    "diff boards": beside.difference_boards,
 }
 
 # Answered in a thread of their own: they may take long, and what comes after them does not wait.

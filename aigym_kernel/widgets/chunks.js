@@ -23,7 +23,7 @@ import { cumulative } from "./drawing.js";
  *   parent: string | null, outcome: string, length: number, return: number | null, score: number | null,
  *   wall_s: number, error: string | null, view: string, scenes: Record<string, number>, notes: string[],
  *   marks: import("./drawing.js").Mark[], tags: string[], said: {text: string, by: string, at: number}[],
- *   overview: Overview, numbers: Numbers | null, events: TimelineEvent[],
+ *   overview: Overview, numbers: Numbers | null, events: TimelineEvent[], talk: import("./conversation.js").Talk | null,
  * } & Chunk} Shown what Python sends of a trajectory at first: see shown.py
  */
 

@@ -13,6 +13,8 @@ import { crossfilterPane } from "./crossfilter.js";
 import { listPane } from "./list.js";
 import { following } from "./live.js";
 import { trajectoryPane } from "./player.js";
+import { comparePane } from "./compare.js";
+import { diffPane } from "./diff.js";
 
 /**
  * @typedef {{where: Record<string, import("./crossfilter.js").Filter>, filters: Record<string, import("./crossfilter.js").Filter>,
@@ -20,6 +22,7 @@ import { trajectoryPane } from "./player.js";
  *   step: number, view: string, offered: [string, string, string][],
  *   charts: (import("./crossfilter.js").Histogram | import("./crossfilter.js").Bars)[], total: number, among: number,
  *   rows: import("./list.js").Row[], stamp: number, trajectory: import("./player.js").Shown | {}, error: string,
+ *   comparison: Partial<import("./compare.js").Compared>, difference: Partial<import("./diff.js").Differed>,
  *   running: number, live: boolean}} State
  * @typedef {import("@anywidget/types").AnyModel<State>} Model
  */
@@ -35,7 +38,7 @@ import { trajectoryPane } from "./player.js";
  */
 
 /** Beside the list: one of these, chosen by the trait `view`. @type {[string, string, (host: Host) => Pane][]} */
-const VIEWS = [["trajectory", "Trajectory", trajectoryPane]];
+const VIEWS = [["trajectory", "Trajectory", trajectoryPane], ["compare", "Compare", comparePane], ["diff", "Diff", diffPane]];
 
 /** The search box. @param {Host} host */
 function searchBox({ model, change, signal }) {

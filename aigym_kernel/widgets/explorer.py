@@ -25,6 +25,7 @@ import traitlets
 from numpy.typing import NDArray
 
 from aigym_kernel import rendering
+from aigym_kernel.differences import Difference
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
 from aigym_kernel.store.schema import clean
@@ -64,7 +65,7 @@ CHARTED = (
     "tags",
 )
 REWARDS_AT_ONCE = 500_000  # steps; with more than these their chart has to be asked for
-VIEWS = ("trajectory",)
+VIEWS = ("trajectory", "compare", "diff")
 _KEPT_IN_LINKS = ("where", *CHANGED)
 
 
@@ -102,6 +103,8 @@ class Explorer(anywidget.AnyWidget):
     rows: Any = traitlets.List().tag(sync=True)
     stamp = traitlets.Int(0).tag(sync=True)
     trajectory = traitlets.Dict().tag(sync=True)
+    comparison = traitlets.Dict().tag(sync=True)
+    difference = traitlets.Dict().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
     running = traitlets.Int(0).tag(sync=True)
@@ -113,6 +116,7 @@ class Explorer(anywidget.AnyWidget):
         self.sparks: dict[str, list[float | None]] = {}  # of trajectories that were in view
         self._spread: Spread | None = None
         self.opened: dict[str, Opened] = {}
+        self.beside: Difference | None = None  # whose head ``difference`` is
         self.places: NDArray[np.int64] = np.array([], dtype=np.int64)  # of the listed, in their order
         self._bins: dict[str, crossfilter.Bins] = {}
         self._masks: dict[str, tuple[Any, NDArray[np.bool_]]] = {}

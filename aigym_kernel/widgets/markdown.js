@@ -53,7 +53,7 @@ export function safeAddress(address) {
 
 /** @param {string} text @returns {Block[]} */
 export function parseMarkdown(text) {
-  return blocksOf(text.replace(/\r\n?/g, "\n").split("\n").map(untabbed), 0);
+  return markdownBlocks(text.replace(/\r\n?/g, "\n").split("\n").map(untabbed), 0);
 }
 
 /** Tabs at the start of a line as spaces. @param {string} line */
@@ -158,7 +158,7 @@ function interrupts(line) {
 }
 
 /** @param {string[]} lines @param {number} depth @returns {Block[]} */
-function blocksOf(lines, depth) {
+function markdownBlocks(lines, depth) {
   /** @type {Block[]} */
   const blocks = [];
   if (depth > MAX_DEPTH) return [{ kind: "paragraph", spans: spansOf(lines.join("\n")) }];
@@ -191,7 +191,7 @@ function blockAt(lines, at, depth) {
     let to = at;
     while (to < lines.length && lines[to].trimStart().startsWith(">")) to++;
     const inside = lines.slice(at, to).map((l) => l.trimStart().slice(1).replace(/^ /, ""));
-    return [{ kind: "quote", blocks: blocksOf(inside, depth + 1) }, to];
+    return [{ kind: "quote", blocks: markdownBlocks(inside, depth + 1) }, to];
   }
   if (itemOf(line)) return listAt(lines, at, depth);
   const align = line.includes("|") && at + 1 < lines.length ? ruler(lines[at + 1]) : null;
@@ -238,7 +238,7 @@ function listAt(lines, at, depth) {
     blanks = 0;
     end = to + 1;
   }
-  return [{ kind: "list", start: first.start, items: items.map((item) => blocksOf(item, depth + 1)) }, end];
+  return [{ kind: "list", start: first.start, items: items.map((item) => markdownBlocks(item, depth + 1)) }, end];
 }
 
 /** @param {string[]} lines @param {number} at @param {string[]} align @returns {[Block, number]} */

@@ -4,6 +4,7 @@
     {"what": "frames", "id": ..., "from": 40, "to": 80}                 `shown.Opened.frames`
     {"what": "step", "id": ..., "t": 17}                                one step as JSON
     {"what": "find", "id": ..., "text": "apple"}                        `finding.find`
+    {"what": "turns", "id": ..., "chunk": 3}, {"what": "turn", "turn": 17}   `Conversation`
     {"what": "tag", "id": ..., "add": ["odd"], "remove": []}            into the store; also "note", "text"
 
 Each function is a value of `answers.ANSWERS`. A trajectory that was opened stays, with the last few.
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError
+from aigym_kernel.widgets.conversation import Conversation
 from aigym_kernel.widgets.finding import Found
 from aigym_kernel.widgets.shown import Opened, said
 
@@ -55,6 +57,23 @@ def step(explorer: Explorer, request: Mapping[str, Any]) -> str:
 def find(explorer: Explorer, request: Mapping[str, Any]) -> Found:
     """Where a text occurs in all steps."""
     return opened(explorer, request["id"]).find(str(request["text"])[:1_000])
+
+
+def turns(explorer: Explorer, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A chunk of a conversation."""
+    return _talk(explorer, request).chunk(_whole(request, "chunk"))
+
+
+def turn(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
+    """One turn of a conversation, whole."""
+    return _talk(explorer, request).turn(_whole(request, "turn"))
+
+
+def _talk(explorer: Explorer, request: Mapping[str, Any]) -> Conversation:
+    held = opened(explorer, request["id"])
+    if held.talk is None:
+        raise AigymError(f"trajectory {held.trajectory.id} has no messages")
+    return held.talk
 
 
 def tag(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:

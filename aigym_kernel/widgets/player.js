@@ -5,6 +5,7 @@
  */
 import { fact, heading, remarks } from "./about.js";
 import { findLoaded, parts, returnAt } from "./chunks.js";
+import { conversationScene } from "./conversation.js";
 import { clamp, formatNumber, h, icon } from "./drawing.js";
 import { findBar } from "./find.js";
 import { boardScene, frameScene, imageScene, terminalScene, textScene } from "./scenes.js";
@@ -18,6 +19,7 @@ import { neighbourEvent, timeline } from "./timeline.js";
 /** Each scene's name on its button, how many steps a second is its own pace, and what makes it.
  * @type {Readonly<Record<string, {label: string, pace: number, make: SceneMaker}>>} */
 const SCENES = {
+  conversation: { label: "conversation", pace: 1, make: conversationScene },
   boards: { label: "board", pace: 10, make: boardScene },
   images: { label: "picture", pace: 10, make: imageScene },
   values: { label: "numbers", pace: 10, make: valueScene },
@@ -167,7 +169,7 @@ export function player({ ask, onStep, signal }) {
     facts.replaceChildren(
       fact("step", `${formatNumber(t)} / ${formatNumber(shown.length)}`),
       ...(ended ? [fact("end", shown.outcome)]
-        : sceneName === "text" ? [] : [fact("action", here ? (here.actions[i] ?? "").slice(0, 120) : waiting)]),
+        : ["text", "conversation"].includes(sceneName) ? [] : [fact("action", here ? (here.actions[i] ?? "").slice(0, 120) : waiting)]),
       fact("reward", ended ? "–" : here ? formatNumber(here.rewards[i]) : waiting),
       fact("return so far", here ? formatNumber(returnAt(here, i)) : waiting));
     const at = ended ? i - 1 : i;

@@ -46,7 +46,7 @@ export function boardReader(boards) {
 
 /** Draws a board's cells: 0 empty, 1 body, 2 head, 3 food, 4 wall; others get a colour of their own.
  * @param {HTMLCanvasElement} canvas @param {import("./drawing.js").Boards} boards @param {readonly number[]} cells */
-function drawBoard(canvas, boards, cells) {
+export function drawBoard(canvas, boards, cells) {
   const context = canvas.getContext("2d");
   if (!context) return;
   const size = Math.min(360, canvas.parentElement?.clientWidth || 360);

@@ -28,10 +28,11 @@ from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError
 from aigym_kernel.trajectories import Trajectory
 from aigym_kernel.widgets import overview, playback
+from aigym_kernel.widgets.conversation import Conversation
 from aigym_kernel.widgets.documented import action_names, observation_names
 from aigym_kernel.widgets.finding import Found, find
 from aigym_kernel.widgets.pictures import data_uri, picture
-from aigym_kernel.widgets.plain import cut, finite, text, tree
+from aigym_kernel.widgets.plain import MAX_TEXT, cut, finite, text, tree
 
 CHUNK_BYTES = 200_000
 MAX_VALUES = 64
@@ -51,6 +52,7 @@ class Opened:
         self._names = observation_names(trajectory.env_id)
         self._boards = self._playable()
         self._frames = playback.frames(trajectory)
+        self.talk = Conversation(trajectory.messages) if trajectory.messages else None
         self.scenes = self._scenes()
         self.view = next(iter(self.scenes))
 
@@ -79,6 +81,7 @@ class Opened:
             "overview": overview.rewards(it.rewards),
             "numbers": self._numbers() if "values" in self.scenes else None,
             "events": overview.events(it),
+            "talk": None if self.talk is None else self.talk.head(),
             **self.chunk(self.view, 0),
         }
         if unknown := int(np.count_nonzero(~np.isfinite(it.rewards))):
@@ -92,12 +95,13 @@ class Opened:
         stop = min(len(self.trajectory), start + size)
         it = self.trajectory
         before = it.rewards[:start]
+        most = _ACTION_TEXT if scene == "conversation" else MAX_TEXT  # its messages say it whole
         made: dict[str, Any] = {
             "start": start,
             "shown": stop - start,
             "before": finite(float(before[np.isfinite(before)].sum())),
             "rewards": [finite(r) for r in it.rewards[start:stop].tolist()],
-            "actions": [self._action(it.actions[t]) for t in range(start, stop)],
+            "actions": [cut(self._action(it.actions[t]), most) for t in range(start, stop)],
             "infos": [_info(it.infos[t]) for t in range(start, stop)] if it.infos else [],
             "texts": [],
             "values": [],
@@ -158,7 +162,9 @@ class Opened:
     def _scenes(self) -> dict[str, int]:
         it = self.trajectory
         first = it.observations[0]
-        scenes: dict[str, int] = {} if self._boards is None else {"boards": MAX_CHUNK}
+        scenes: dict[str, int] = {} if self.talk is None else {"conversation": MAX_CHUNK}
+        if self._boards is not None:
+            scenes["boards"] = MAX_CHUNK
         if (pixels := picture(_as_array(first))) is not None:
             scenes["images"] = _size(len(data_uri(pixels)), 2, 100)
         elif (table := _numeric(it.observations)) is not None:
@@ -169,7 +175,9 @@ class Opened:
             escapes = sum("\x1b[" in o for o in sample)
             names = ("terminal", "text") if 2 * escapes > len(sample) else ("text", "terminal")
             scenes |= dict.fromkeys(names if escapes else ("text",), size)
-        if not set(scenes) - {"boards"} or not all(isinstance(o, type(first)) for o in self._sample()):
+        if not set(scenes) - {"boards", "conversation"} or not all(
+            isinstance(o, type(first)) for o in self._sample()
+        ):
             scenes["tree"] = _size(100 + len(str(tree(first))), 10, 200)
         if self._frames is not None:
             scenes["frames"] = 40

@@ -13,8 +13,10 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "player")
-EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", "live", *PLAYER, "explorer")
+TALK = ("markdown", "windowed", "conversation")
+PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", *TALK, "player")
+BESIDE = ("compare", "diff")
+EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", "live", *PLAYER, *BESIDE, "explorer")
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z]+\.js";\n', re.MULTILINE)
 
 
