@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from test_exchange import numeric
@@ -15,7 +16,7 @@ from trajectory_examples import same
 from aigym_kernel.cli import main
 from aigym_kernel.errors import ExchangeError, StoreError, UnknownName
 from aigym_kernel.exchange import jsonl
-from aigym_kernel.store import RunRecord, Store
+from aigym_kernel.store import RunRecord, Store, loading
 from aigym_kernel.trajectories import Image, Mark, Message, Score, ToolCall, Trajectory, conversation
 
 
@@ -81,6 +82,53 @@ def test_a_store_goes_through_a_file_unchanged(store: Store, tmp_path: Path, nam
     status = other.status(run_id)
     assert status.state == "done"
     assert status.summary == {"trajectories": 4, "steps": 8, "new_ids": 0}
+
+
+def test_what_people_added_and_images_go_along(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_TRAJECTORIES", 2)
+    images = np.arange(3 * 8 * 8 * 3, dtype=np.uint8).reshape(3, 8, 8, 3)
+    dicts = [{"a": np.zeros(2, np.float32), "b": i} for i in range(3)]
+    with store.writer("r1") as writer:
+        writer.trajectory(numeric(2, observations=images, id="images", actions=["a", "b"]))
+        writer.trajectory(numeric(2, observations=dicts, id="dicts"))
+        writer.trajectory(numeric(0, id="empty", observations=np.zeros((1, 4)), actions=np.zeros(0)))
+    store.review("talk", "right", 0.25, by="ada", note="no")
+    store.tag("n1", "good", "odd")
+    store.note("n1", "look at this", by="ada")
+    recorded = {t.id: t for t in map(store.load, ["n0", "n1", "n2", "talk", "images", "dicts", "empty"])}
+    for name in ("x.jsonl", "x.parquet", "x"):
+        assert store.export(tmp_path / name, "atif" if name == "x" else None) == 7
+        other = Store(tmp_path / "others" / name)
+        other.import_(tmp_path / name)
+        for trajectory_id, trajectory in recorded.items():
+            assert same(comparable(other.load(trajectory_id)), comparable(trajectory)), trajectory_id
+    assert recorded["n1"].tags == ("good", "odd")
+    assert recorded["talk"].score is not None
+    assert recorded["talk"].score.marks[0].value == 0.25
+
+
+def test_files_of_others_become_runs_and_groups_stay_together(store: Store, tmp_path: Path) -> None:
+    with store.writer("r1") as writer:
+        writer.trajectory(talk(id="talk2", started_at=1.0, group="g2"))
+        writer.trajectory(talk(id="talk3", started_at=2.0))
+    groups = tmp_path / "groups.jsonl"
+    assert store.export(groups, "atropos", where={"env_id": "aigym/task"}) == 3
+    assert [len(json.loads(line)["tokens"]) for line in groups.read_text().splitlines()] == [2, 1]
+    run_id = store.import_(groups)
+    assert store.run(run_id).provenance["format"] == "atropos"
+    assert store.status(run_id).summary["trajectories"] == 3
+    traj = tmp_path / "runs" / "task.traj"
+    traj.parent.mkdir()
+    traj.write_text(json.dumps({"trajectory": [{"action": "ls", "observation": None}], "history": []}))
+    assert store.run(store.import_(traj)).provenance["format"] == "mlgym"
+    assert store.run(store.import_(traj.parent)).provenance["format"] == "mlgym"
+    with pytest.raises(ExchangeError, match="the format 'mlgym' can only be read; write one of jsonl"):
+        store.export(tmp_path / "x.traj", "mlgym")
+    traj.rename(tmp_path / "runs" / "x.parquet")
+    with pytest.raises(ExchangeError, match=r"is named like Parquet .*, but is a \.traj of MLGym"):
+        store.import_(tmp_path / "runs" / "x.parquet")
 
 
 def test_only_what_was_asked_for_is_exported(store: Store, tmp_path: Path) -> None:

@@ -102,13 +102,32 @@ def load(folder: Path, trajectory_id: str) -> Trajectory:
             asked.arrow(f"SELECT * FROM {t} WHERE trajectory_id = ? AND run_id = ?", [cleaned, row["run_id"]])
             for t in ("recorded.marks", "reviews", "notes")
         )
-    latest = {review["name"]: review for review in reviews.sort_by("time").to_pylist()}
-    spoken = {message["i"]: messages.message(message) for message in said.sort_by("i").to_pylist()}
-    people = noted.sort_by("time").to_pylist()
+    return assembled(
+        rows,
+        steps,
+        marks=marks.to_pylist(),
+        reviews=reviews.to_pylist(),
+        said=said.to_pylist(),
+        noted=noted.to_pylist(),
+    )
+
+
+def assembled(
+    rows: pa.Table,
+    steps: pa.Table,
+    *,
+    marks: Sequence[Mapping[str, Any]],
+    reviews: Sequence[Mapping[str, Any]],
+    said: Sequence[Mapping[str, Any]],
+    noted: Sequence[Mapping[str, Any]],
+) -> Trajectory:
+    """A trajectory from its row, its steps and its rows of the other tables; the marks in their order."""
+    row = rows.to_pylist()[0]
+    latest = {review["name"]: review for review in sorted(reviews, key=lambda r: r["time"])}
+    spoken = {message["i"]: messages.message(message) for message in sorted(said, key=lambda m: m["i"])}
+    people = sorted(noted, key=lambda n: n["time"])
     return replace(
-        _trajectory(
-            rows, row, steps, tuple(_mark(mark, latest.get(mark["name"])) for mark in marks.to_pylist())
-        ),
+        _trajectory(rows, row, steps, tuple(_mark(mark, latest.get(mark["name"])) for mark in marks)),
         messages=tuple(spoken.values()),
         tags=notes.tags(people),
         notes=notes.notes(people),

@@ -21,33 +21,23 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel import exchange
 from aigym_kernel.errors import ExchangeError, StoreError
+from aigym_kernel.store import loading
 from aigym_kernel.store.records import RunRecord, RunStatus, cannot_write
 from aigym_kernel.trajectories import Trajectory, new_id
 
 if TYPE_CHECKING:
     from aigym_kernel.store import Store
 
-_PAGE = 1000
-
 
 def export(store: Store, path: Path, format: str | None, where: Mapping[str, Any] | None) -> int:
     """Writes trajectories into a new file; see `Store.export`."""
     chosen = exchange.for_writing(path, format)
     assert chosen.write is not None
-    ids = _ids(store, where, chosen.order_by)
-    if not ids:
+    keys = loading.keys(store.folder, where or {}, chosen.order_by)
+    if not keys:
         told = f" where {dict(where)}" if where else ""
         raise ExchangeError(f"nothing to export: the store has no trajectory{told}")
-    return chosen.write(path, (store.load(trajectory_id) for trajectory_id in ids))
-
-
-def _ids(store: Store, where: Mapping[str, Any] | None, order_by: str) -> list[str]:
-    ids = list[str]()
-    while True:
-        page = store.page(where=where, order_by=order_by, descending=False, limit=_PAGE, offset=len(ids))
-        ids += [row["trajectory_id"] for row in page.rows]
-        if len(page.rows) < _PAGE:
-            return ids
+    return chosen.write(path, loading.load_each(store.folder, keys))
 
 
 def import_(store: Store, path: Path | str, format: str | None, run_id: str | None, name: str | None) -> str:
