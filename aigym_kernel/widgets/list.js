@@ -14,11 +14,11 @@ import { badge, formatNumber, formatTime, h, svg } from "./drawing.js";
 
 /** @type {[keyof Row | "", string, string, string][]} column to sort by, heading, kind, width */
 const LIST_COLUMNS = [
-  ["started_at", "started", "time", "minmax(74px, .9fr)"], ["env_id", "env", "name", "minmax(60px, 1.3fr)"],
-  ["agent", "agent", "name", "minmax(46px, 1fr)"], ["outcome", "outcome", "badge", "80px"],
-  ["length", "steps", "number", "minmax(44px, .6fr)"], ["return", "return", "number", "minmax(48px, .7fr)"],
-  ["score", "score", "number", "minmax(44px, .5fr)"], ["", "rewards", "spark", "minmax(54px, .8fr)"],
-  ["tags", "tags", "name", "minmax(40px, .7fr)"],
+  ["started_at", "started", "time", "minmax(72px, .8fr)"], ["env_id", "env", "name", "minmax(54px, 1.3fr)"],
+  ["agent", "agent", "name", "minmax(44px, 1fr)"], ["outcome", "outcome", "badge", "78px"],
+  ["length", "steps", "number", "minmax(53px, .6fr)"], ["return", "return", "number", "minmax(57px, .7fr)"],
+  ["score", "score", "number", "minmax(53px, .5fr)"], ["", "rewards", "spark", "minmax(58px, .8fr)"],
+  ["tags", "tags", "name", "minmax(38px, .6fr)"],
 ];
 export const ROW_PX = 26;
 export const BLOCK = 60;

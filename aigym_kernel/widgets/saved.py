@@ -3,8 +3,8 @@
     whole(explorer)        a page that plays the open trajectory, and others of the list while they fit
     part(explorer)         the same with the open trajectory alone, as an output of a notebook
 
-Both stay below `page.LIMIT` whatever was recorded: first the other trajectories are left out, then rows of
-the list, then the open trajectory, which is told.
+Both stay below `page.LIMIT` whatever was recorded. First the other trajectories are left out, then a
+comparison, then rows of the list, then the open trajectory, which is told.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def _held(explorer: Explorer, room: int) -> dict[str, Any]:
     held: dict[str, Any] = {"state": state, "trajectories": {}, "sparks": _sparks(explorer), "answers": {}}
     state["total"] = len(state["rows"])  # the list has these and asks for no others
     state["running"] = 0
+    if _size(held) > room and state["view"] != "trajectory":
+        state |= {"view": "trajectory", "comparison": {}, "difference": {}}
     if _size(held) > room:
         state["rows"] = state["rows"][:FEW_ROWS]
         state["total"] = len(state["rows"])
