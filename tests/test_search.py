@@ -20,9 +20,10 @@ from aigym_kernel.cli import main
 from aigym_kernel.errors import AigymError, StoreError, StoreWarning, UnknownName
 from aigym_kernel.search import documents, kept, similar
 from aigym_kernel.search.embedders import HashedWords
-from aigym_kernel.store import RunRecord, Store
+from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.store.snapshot import open_snapshot
 from aigym_kernel.trajectories import Mark, Message, Note, Score, ToolCall, Trajectory, conversation
+from aigym_kernel.widgets.answers import answer
 
 TEXTS = {
     "sorting": "Sort the employees by their salary. I sorted the list with a key function.",
@@ -59,7 +60,8 @@ def plays(name: str, chance: float, n: int = 12, **changes: Any) -> list[Traject
 
 def record(store: Store, trajectories: Sequence[Trajectory], run_id: str = "r1") -> None:
     if run_id not in (store.run_ids() if (store.folder / "store.json").exists() else ()):
-        store.add_run(RunRecord(run_id=run_id, kind="rollout", name=run_id))
+        run = RunRecord(run_id=run_id, kind="rollout", name=run_id)
+        store.add_run(run, RunStatus(state="done"))
     with store.writer(run_id) as writer:
         for trajectory in trajectories:
             writer.trajectory(trajectory)
@@ -448,3 +450,27 @@ def test_a_model_of_sentence_transformers_by_its_path(store: Store, model: Path)
 def test_a_model_that_is_not_there(store: Store, model: Path) -> None:
     with pytest.raises(AigymError, match="no sentence-transformers model on this machine"):
         similar("salary", embedder="nobody/no-such-model")
+
+
+def test_what_is_kept_goes_with_its_run(store: Store) -> None:
+    similar("salary")
+    assert store.check() == []
+    store.delete("r1", ask=False)
+    assert similar("salary").empty
+    store.restore("r1")
+    files = sorted(folders(store).rglob("*.parquet"))
+    assert ids(similar("salary"))[0] == "sorting"
+    assert sorted(folders(store).rglob("*.parquet")) == files
+    store.compact()
+    assert ids(similar("salary"))[0] == "sorting"
+
+
+def test_the_explorer_asks_for_what_is_similar(store: Store) -> None:
+    explorer = aigym.explore()
+    found = answer(explorer, {"ask": "x-1", "what": "similar", "question": "salary", "k": 2})
+    rows = found["value"]["rows"]
+    assert rows[0]["trajectory_id"] == "sorting"
+    assert rows[0]["score"] is None
+    json.dumps(rows, allow_nan=False)
+    refused = answer(explorer, {"ask": "x-2", "what": "similar", "question": "", "k": 2})
+    assert "has no word" in refused["error"]

@@ -18,7 +18,7 @@ that close numbers have at least one in common. Larger observations, such as ima
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from aigym_kernel.store import schema
+from aigym_kernel.store import columns, schema
 from aigym_kernel.store.snapshot import Snapshot
 from aigym_kernel.trajectories import Message, Trajectory
 
@@ -86,16 +86,24 @@ def document(trajectory: Trajectory) -> str:
     comments = [*trajectory.tags, *sorted(note.text for note in trajectory.notes)]
     comments += sorted(mark.feedback for mark in marks)
     comments += sorted(mark.review.note for mark in marks if mark.review)
-    # Where it ended is not one of the steps.
-    observations, actions = _numbers(trajectory.observations[:-1]), _numbers(trajectory.actions)
+    # As the store would hold them: then this is the document that it gives, too.
+    observations, actions = columns.encode(trajectory.observations), columns.encode(trajectory.actions)
     said = [text for message in trajectory.messages for text in _said(message)]
     if not said:
-        texts = [[], []] if observations is not None else [_texts(trajectory.observations), []]
-        if actions is None:
-            texts[1] = _texts(trajectory.actions)
-        said = _in_turn(*texts)
-    play = _Play(facts=facts, comments=comments, said=said, actions=actions, observations=observations)
+        said = _in_turn(observations.texts or (), actions.texts or ())
+    play = _Play(
+        facts=facts,
+        comments=comments,
+        said=said,
+        actions=_short_rows(actions.numbers),
+        # Where it ended is not one of the steps.
+        observations=_short_rows(observations.rows(0, trajectory.length).numbers),
+    )
     return _compose(play)
+
+
+def _short_rows(numbers: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    return None if numbers is None or not 0 < numbers.shape[1] <= DIMENSIONS else numbers
 
 
 def _said(message: Message) -> Iterator[str]:
@@ -106,21 +114,6 @@ def _said(message: Message) -> Iterator[str]:
         schema.json_text(calls) if calls else "",
         message.error or "",
     )
-
-
-def _numbers(values: Any) -> NDArray[np.float64] | None:
-    """A column of a trajectory with one row of numbers per step; None where it holds none."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        return None
-    if array.dtype.kind not in "biuf" or not array.ndim:
-        return None
-    return array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
-
-
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [v if isinstance(v, str) else schema.json_text(v) for v in values]
 
 
 def _in_turn(observations: Sequence[str], actions: Sequence[str]) -> list[str]:
@@ -187,8 +180,6 @@ def _shares(names: Sequence[str], codes: NDArray[np.int64]) -> Iterator[str]:
 
 
 def _spread(name: str, values: NDArray[np.float64]) -> Iterator[str]:
-    if values.shape[1] > DIMENSIONS:
-        return
     with np.errstate(all="ignore"):
         mean = values.mean(axis=0)
         spread = np.sqrt(np.square(values - mean).mean(axis=0))
@@ -238,8 +229,8 @@ def _documents(snapshot: Snapshot, rows: Mapping[str, Mapping[str, Any]]) -> tup
         f"{_short('observation')}, {_cut('observation_text')}, {_short('action')}, {_cut('action_text')}",
         "steps",
     )
-    columns = ", ".join(_cut(name) for name in ("content", "reasoning", "tool_calls", "error"))
-    messages = _of_each(snapshot, ids, "i", columns, "messages")
+    parts = ", ".join(_cut(name) for name in ("content", "reasoning", "tool_calls", "error"))
+    messages = _of_each(snapshot, ids, "i", parts, "messages")
     comments = {trajectory_id: list(row["tags"]) for trajectory_id, row in rows.items()}
     for table, column, some in _COMMENTS:
         query = (
@@ -304,9 +295,9 @@ class _Rows:
         return None if rest or not width or cells.null_count else values.reshape(steps, width)
 
 
-def _of_each(snapshot: Snapshot, ids: Sequence[str], order: str, columns: str, table: str) -> _Rows:
+def _of_each(snapshot: Snapshot, ids: Sequence[str], order: str, parts: str, table: str) -> _Rows:
     """Rows of a table by trajectory, in their order, each once."""
-    query = f'SELECT trajectory_id, "{order}", {columns} FROM {table} '
+    query = f'SELECT trajectory_id, "{order}", {parts} FROM {table} '
     found = snapshot.arrow(query + "WHERE trajectory_id IN (SELECT unnest(?))", [list(ids)]).combine_chunks()
     place = pc.index_in(found["trajectory_id"], value_set=pa.array(ids, pa.string())).to_numpy()
     keys, rows = np.unique(place.astype(np.int64) << 40 | found[order].to_numpy(), return_index=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.widgets import beside, pane
+from aigym_kernel.widgets.alike import similar
 from aigym_kernel.widgets.following import follow
 from aigym_kernel.widgets.rows import choose, rows, sparks
 
@@ -52,6 +53,7 @@ ANSWERS: dict[str, Callable[[Explorer, Mapping[str, Any]], Any]] = {
     "follow": follow,
     "refresh": refresh,
     "rows": rows,
+    "similar": similar,
     "sparks": sparks,
     "steps": pane.steps,
     "frames": pane.frames,
@@ -68,7 +70,7 @@ ANSWERS: dict[str, Callable[[Explorer, Mapping[str, Any]], Any]] = {
 }
 
 # Answered in a thread of their own: they may take long, and what comes after them does not wait.
-ASIDE = frozenset({"sparks"})
+ASIDE = frozenset({"similar", "sparks"})
 
 
 def answer(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
