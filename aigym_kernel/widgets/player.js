@@ -113,8 +113,14 @@ export function player({ ask, onStep, signal }) {
     }
   });
 
-  const question = (/** @type {string} */ what, /** @type {Record<string, any>} */ args = {}) =>
-    ask(what, { ...args, id: shown?.id ?? "" });
+  /** A question about the open trajectory. Any answer may tell that it went another way when played again.
+   * @param {string} what @param {Record<string, any>} [args] */
+  async function question(what, args = {}) {
+    const of = shown;
+    const answer = await ask(what, { ...args, id: of?.id ?? "" });
+    if (answer?.diverged_at != null && shown === of) diverged(answer.diverged_at);
+    return answer;
+  }
 
   /** The chunks that a scene draws. @param {string} name */
   function source(name) {
@@ -126,7 +132,6 @@ export function player({ ask, onStep, signal }) {
       first: key === of.view ? of : null,
       fetch: async (number) => {
         const chunk = await question("steps", { scene: key, chunk: number });
-        if (chunk.diverged_at != null && shown === of) diverged(chunk.diverged_at);
         return chunk.reached === undefined ? chunk : null;
       },
       arrived: redraw,
