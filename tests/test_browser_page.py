@@ -109,6 +109,20 @@ def test_whatever_should_try_nothing_leaves_a_page(browser: Any, tmp_path: Path)
     page.close()
 
 
+def test_a_comparison_is_there_without_a_kernel(page: Any, tmp_path: Path) -> None:
+    record()
+    path = tmp_path / "page.html"
+    explore(view="compare").to_html(path)
+    page.goto(path.as_uri())
+    page.wait_for_selector(".aigym-explorer .aigym-compare")
+    assert "random" in page.locator(".aigym-compare").inner_text()
+    page.locator("[data-view=trajectory]").click()
+    page.wait_for_selector(".aigym-player .aigym-heading")
+    page.locator("[data-view=diff]").click()
+    page.wait_for_selector(SAID)
+    page.screenshot(path=ARTIFACTS / "page-compare.png", full_page=True)
+
+
 def test_without_scripts_a_page_shows_its_still(browser: Any, tmp_path: Path) -> None:
     played = record()
     path = tmp_path / "page.html"
@@ -134,6 +148,9 @@ def test_an_exported_notebook_plays_each_explorer(page: Any, tmp_path: Path) -> 
     page.locator(".aigym-explorer .aigym-player").nth(1).wait_for()
     plays(page)
     assert page.locator(".aigym-explorer .aigym-board").count() == 1
+    heights = page.locator(".aigym-plot").evaluate_all("all => all.map((one) => one.clientHeight)")
+    assert heights
+    assert max(heights) < 200, "the page's own style of pictures reaches the charts"
     assert page.evaluate("window.pwned") is None
     page.screenshot(path=ARTIFACTS / "exported.png", full_page=True)
 

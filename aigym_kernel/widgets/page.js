@@ -86,6 +86,8 @@ export function heldModel(held) {
       return error ? { answer, error } : { answer, value: null };
     }
     if (what === "rows") return { answer, value: { stamp: state.stamp, rows: state.rows.slice(rest.from, rest.to) } };
+    // Opening a view asks for what it shows, which is held where the page was written with that view.
+    if (["compare", "diff"].includes(what) && what === held.state.view && !Object.keys(rest).length) return { answer, value: null };
     if (what === "sparks") return { answer, value: Object.fromEntries(rest.ids.map((/** @type {string} */ id) => [id, held.sparks[id] ?? []])) };
     const key = requestKey(request);
     return Object.hasOwn(held.answers, key) ? { answer, value: held.answers[key] } : { answer, error: refusal(held) };
@@ -130,6 +132,8 @@ export function showHeld(id, draw) {
   try {
     draw({ model: heldModel(parseHeld(data.textContent ?? "")), el });
     still.remove();
+    // A notebook's page styles pictures and tables in what was text/html; this is neither any more.
+    el.closest(".jp-RenderedHTMLCommon")?.classList.remove("jp-RenderedHTMLCommon");
   } catch (problem) {
     el.remove();
     console.warn("the widget was not drawn; its picture is shown instead:", problem);

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aigym_kernel.errors import AigymError
-from aigym_kernel.widgets import page, pane, source
+from aigym_kernel.widgets import beside, page, source
+from aigym_kernel.widgets.answers import ANSWERS
 from aigym_kernel.widgets.rows import sparks
 from aigym_kernel.widgets.shown import shown
 
@@ -47,6 +48,7 @@ def part(explorer: Explorer) -> str:
 
 def _held(explorer: Explorer, room: int) -> dict[str, Any]:
     """What the page holds, in at most ``room`` bytes."""
+    _compute(explorer)
     state = page.state_of(explorer)
     held: dict[str, Any] = {"state": state, "trajectories": {}, "sparks": _sparks(explorer), "answers": {}}
     state["total"] = len(state["rows"])  # the list has these and asks for no others
@@ -60,6 +62,17 @@ def _held(explorer: Explorer, room: int) -> dict[str, Any]:
         state["trajectory"] = {}
         state["error"] = "The open trajectory is too large for this page; run the notebook to see it."
     return held
+
+
+def _compute(explorer: Explorer) -> None:
+    """What the view shows and only a browser has asked for so far."""
+    try:
+        if explorer.view == "compare" and not explorer.comparison:
+            beside.compared(explorer, {})
+        if explorer.view == "diff" and not explorer.difference:
+            beside.differed(explorer, {})
+    except AigymError:  # a store that cannot be read, which the explorer tells
+        return
 
 
 def _fill(parts: dict[str, Any], further: Iterator[tuple[str, Any]], room: int) -> None:
@@ -86,10 +99,14 @@ def _chunks(explorer: Explorer) -> Iterator[tuple[str, Any]]:
     first = shown["view"]
     wanted = [(scene, 0) for scene in shown["scenes"] if scene not in (first, "frames")]
     wanted += [(first, i) for i in range(1, 1 + (shown["length"] - 1) // max(1, shown["scenes"][first]))]
-    for scene, chunk in wanted:
-        request = {"id": shown["id"], "scene": scene, "chunk": chunk}
+    requests: list[tuple[str, dict[str, Any]]]
+    requests = [("steps", {"id": shown["id"], "scene": scene, "chunk": chunk}) for scene, chunk in wanted]
+    if shown["talk"]:
+        chunks = range(1, len(shown["talk"]["starts"]))
+        requests = [("turns", {"id": shown["id"], "chunk": chunk}) for chunk in chunks] + requests
+    for what, request in requests:
         try:
-            yield page.request_key("steps", **request), pane.steps(explorer, request)
+            yield page.request_key(what, **request), ANSWERS[what](explorer, request)
         except AigymError:  # this one cannot be drawn; the page does without it
             continue
 

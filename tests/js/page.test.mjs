@@ -47,6 +47,15 @@ test("rows and chunks come from what is held", async () => {
   assert.ok((await asked(model, { ask: 3, id: "t0", what: "chunk", number: 2 })).error);
 });
 
+test("what a view shows is there where the page was written with it", async () => {
+  const model = heldModel({ ...held(), state: { ...held().state, view: "diff" } });
+  assert.equal((await asked(model, { ask: 1, what: "change", view: "trajectory" })).error, undefined);
+  assert.equal((await asked(model, { ask: 2, what: "change", view: "diff" })).error, undefined);
+  assert.deepEqual(await asked(model, { ask: 3, what: "diff" }), { answer: 3, value: null });
+  assert.ok((await asked(model, { ask: 4, what: "diff", a: "t0", b: "t2" })).error);
+  assert.ok((await asked(model, { ask: 5, what: "compare" })).error);
+});
+
 test("names of Object's own are no answers", async () => {
   const model = heldModel(held());
   assert.ok((await asked(model, { ask: 1, what: "change", selected: "constructor" })).error);
