@@ -321,3 +321,25 @@ def test_an_unknown_column_cannot_be_charted_or_sorted_by(odd: Store) -> None:
         explorer.columns = ["retrun"]
     with pytest.raises(UnknownName, match="unknown column"):
         explorer.order_by = "reward; --"
+
+
+def test_keys_of_final_infos_are_charted_filtered_and_sorted_by(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add_run(RunRecord(run_id="r", kind="rollout", name="r"))
+    with store.writer("r") as writer:
+        for i in range(6):
+            info = {"it's food": float(i) if i else math.nan, "cause": HOSTILE[i]} if i < 5 else {}
+            writer.trajectory(trajectory(i, [1.0], "x", final_info=info))
+    explorer = explore(store, filters={"info.it's food": (2, None)})
+    assert ["info.cause", "cause", "text"] in explorer.offered
+    assert (
+        set(explorer.selection) == {"t002", "t003", "t004"} == set(store.sql(explorer.sql)["trajectory_id"])
+    )
+    explorer.columns = ["info.it's food", "info.cause"]
+    food, cause = explorer.charts
+    assert (sum(food["all"]), food["apart"]) == (4, [["NaN", 1, 1], [None, 1, 1]])
+    assert {name for name, _, kept in cause["bars"] if kept} == set(HOSTILE[2:5])
+    explorer.order_by, explorer.descending = "info.it's food", False
+    assert explorer.selection == store.sql(explorer.sql)["trajectory_id"].tolist() == ["t002", "t003", "t004"]
+    explorer.filters = {"info.cause": [HOSTILE[1], None]}
+    assert set(explorer.selection) == {"t001", "t005"} == set(store.sql(explorer.sql)["trajectory_id"])

@@ -125,18 +125,18 @@ def _board(explorer: Explorer, trajectory_id: str, t: int | None) -> dict[str, A
 
 def _offered(explorer: Explorer) -> list[list[Any]]:
     """The runs of what passes the filters, the newest first, with their numbers of trajectories."""
-    column = explorer.table.columns["run_id"]
+    column = explorer.held.table.columns["run_id"]
     assert isinstance(column, Names)
-    counts = np.bincount(column.codes[explorer.places], minlength=len(column.names) + 1)
+    counts = np.bincount(column.codes[explorer.held.places], minlength=len(column.names) + 1)
     runs = [[name, int(n)] for name, n in zip(column.names, counts) if n]
     return sorted(runs, key=lambda run: str(run[0]), reverse=True)[:OFFERED]
 
 
 def _chosen_runs(explorer: Explorer) -> list[str]:
     """The runs of the chosen trajectories, if these are several."""
-    column = explorer.table.columns["run_id"]
+    column = explorer.held.table.columns["run_id"]
     assert isinstance(column, Names)
-    wanted = np.isin(explorer.table.ids, np.array(list(explorer.chosen), dtype=object))
+    wanted = np.isin(explorer.held.table.ids, np.array(list(explorer.chosen), dtype=object))
     runs = [column.names[code] for code in np.unique(column.codes[wanted]) if code < len(column.names)]
     return runs if len(runs) > 1 else []
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aigym_kernel.errors import AigymError
 from aigym_kernel.store import Store
 
 Kind = Literal["number", "time", "text", "tags", "rewards"]
@@ -34,6 +35,7 @@ _KNOWN: tuple[tuple[str, str, Kind], ...] = (
     ("tags", "tags", "tags"),
     ("wall_s", "seconds", "number"),
 )
+MOST_KEYS = 60
 STEPS_AT_ONCE = 2_000_000
 SEARCHED = ("trajectory_id", "run_id", "env_id", "agent", "outcome")
 
@@ -48,15 +50,11 @@ class Source:
     name: str
     label: str
     kind: Kind
-
-    @property
-    def sql(self) -> str:
-        """The column as SQL."""
-        return f'"{self.name}"'
+    sql: str
 
 
 COLUMNS: Mapping[str, Source] = {
-    name: Source(name=name, label=label, kind=kind) for name, label, kind in _KNOWN
+    name: Source(name=name, label=label, kind=kind, sql=f'"{name}"') for name, label, kind in _KNOWN
 }
 
 
@@ -176,6 +174,35 @@ def _names(cells: pd.Series[Any]) -> Names:
     found, names = pd.factorize(cells, sort=True)
     codes = np.where(found < 0, len(names), found).astype(np.int32)
     return Names(names=tuple(map(str, names)), codes=codes)
+
+
+# Further columns, read when they are wanted
+
+
+def info_sources(store: Store) -> dict[str, Source]:
+    """The columns for the most frequent keys of final infos, as ``info.<key>``; none without a store."""
+    try:
+        keys = list(store.info_keys().items())[:MOST_KEYS]
+    except AigymError:
+        return {}
+    found = {}
+    for key, kind in keys:
+        quoted = key.replace("'", "''")
+        sql = f"info_{kind}s['{quoted}']"
+        found[f"info.{key}"] = Source(name=f"info.{key}", label=key, kind=kind, sql=sql)
+    return found
+
+
+def info(store: Store, table: Table, source: Source) -> Column:
+    """One more column of the table's trajectories."""
+    frame = store.sql(
+        f"SELECT trajectory_id, {source.sql} AS value FROM trajectories WHERE {source.sql} IS NOT NULL"
+    )
+    cells = frame.drop_duplicates("trajectory_id").set_index("trajectory_id")["value"].reindex(table.ids)
+    if source.kind == "text":
+        return _names(cells)
+    missing = ~np.isin(table.ids.astype(str), frame["trajectory_id"].to_numpy(dtype=str))
+    return Numbers(values=cells.to_numpy(dtype=np.float64), missing=missing)
 
 
 def rewards(

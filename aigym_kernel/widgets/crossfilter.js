@@ -408,8 +408,8 @@ export function crossfilterPane(host) {
   update();
   return {
     node,
-    keys: { c: () => { filters = {}; send({}); update(); }, f: () => /** @type {HTMLElement | null} */ (grid.querySelector("[tabindex='0'], button.aigym-bar-row"))?.focus() },
-    help: [["f", "to the first chart"], ["← → Shift", "a histogram's lower, upper end"], ["↑ ↓", "in a histogram: move the brush"],
+    keys: { c: () => { filters = {}; send({}); update(); }, h: () => /** @type {HTMLElement | null} */ (grid.querySelector("[tabindex='0'], button.aigym-bar-row"))?.focus() },
+    help: [["h", "to the first chart"], ["← → Shift", "a histogram's lower, upper end"], ["↑ ↓", "in a histogram: move the brush"],
       ["Delete", "clear a chart's filter"], ["c", "clear all filters"], ["Space", "in bars: on, off"]],
   };
 }

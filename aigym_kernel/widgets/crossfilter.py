@@ -164,12 +164,13 @@ def holding(table: Table, text: str, columns: Sequence[str]) -> NDArray[np.bool_
     return found
 
 
-def order(table: Table, column: str, *, descending: bool) -> NDArray[np.int64]:
+def order(held: Column | Spread, size: int, *, descending: bool) -> NDArray[np.int64]:
     """The trajectories' places in the order of a column; what has no value comes last, equals by id."""
-    held = table.columns[column]
+    if isinstance(held, Spread):
+        raise AssertionError("one trajectory has many rewards")
     keys: NDArray[Any]
     if isinstance(held, Tags):  # by the first of them
-        keys = np.full(len(table), len(held.names))
+        keys = np.full(size, len(held.names))
         np.minimum.at(keys, held.rows, held.codes)
         last = held.without
     elif isinstance(held, Names):

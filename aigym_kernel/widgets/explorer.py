@@ -20,30 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
-import numpy as np
 import traitlets
-from numpy.typing import NDArray
 
 from aigym_kernel import rendering
 from aigym_kernel.differences import Difference
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
-from aigym_kernel.store.schema import clean
-from aigym_kernel.widgets import crossfilter, pane, saved, source, stills
+from aigym_kernel.widgets import pane, saved, source, stills
 from aigym_kernel.widgets.answers import ASIDE, CHANGED, answer
-from aigym_kernel.widgets.columns import (
-    COLUMNS,
-    SEARCHED,
-    Column,
-    Names,
-    Numbers,
-    Spread,
-    empty,
-    read,
-    rewards,
-)
 from aigym_kernel.widgets.filters import checked, condition, packed, unpacked
 from aigym_kernel.widgets.following import Seen, look
+from aigym_kernel.widgets.held import Held
 from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.rows import plain
 from aigym_kernel.widgets.shown import Opened
@@ -52,19 +39,6 @@ if TYPE_CHECKING:
     import pandas
 
 FIRST_ROWS = 60
-CHARTED = (
-    "return",
-    "length",
-    "score",
-    "started_at",
-    "outcome",
-    "env_id",
-    "task_id",
-    "agent",
-    "run_id",
-    "tags",
-)
-REWARDS_AT_ONCE = 500_000  # steps; with more than these their chart has to be asked for
 VIEWS = ("trajectory", "compare", "diff")
 _KEPT_IN_LINKS = ("where", *CHANGED)
 
@@ -111,16 +85,11 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, store: Store | None = None, **state: Any) -> None:
         self.store = store or Store()
-        self.table = empty()
+        self.held = Held(self.store)
         self.seen = Seen()
         self.sparks: dict[str, list[float | None]] = {}  # of trajectories that were in view
-        self._spread: Spread | None = None
         self.opened: dict[str, Opened] = {}
         self.beside: Difference | None = None  # whose head ``difference`` is
-        self.places: NDArray[np.int64] = np.array([], dtype=np.int64)  # of the listed, in their order
-        self._bins: dict[str, crossfilter.Bins] = {}
-        self._masks: dict[str, tuple[Any, NDArray[np.bool_]]] = {}
-        self._order: tuple[Any, NDArray[np.int64]] = (None, self.places)
         self._reading = threading.RLock()  # JupyterLab may answer in a subshell's thread while a cell runs
         self._problems = {"list": "", "trajectory": ""}
         super().__init__(**state)
@@ -139,15 +108,22 @@ class Explorer(anywidget.AnyWidget):
 
     @traitlets.validate("where", "filters")
     def _check_filters(self, proposal: Any) -> Any:
-        return checked(proposal["value"], COLUMNS)
+        return checked(proposal["value"], self.held.sources)
 
     @traitlets.validate("order_by")
     def _check_order(self, proposal: Any) -> Any:
-        return _known(proposal["value"])
+        if proposal["value"] == "reward":  # many to each trajectory
+            raise AigymError("trajectories cannot be sorted by 'reward'; take 'return'")
+        return self._known(proposal["value"])
 
     @traitlets.validate("columns")
     def _check_columns(self, proposal: Any) -> Any:
-        return [_known(name) for name in proposal["value"]]
+        return [self._known(name) for name in proposal["value"]]
+
+    def _known(self, name: str) -> str:
+        if name not in self.held.sources:
+            raise UnknownName("column of the explorer", name, self.held.sources)
+        return name
 
     @traitlets.validate("view")
     def _check_view(self, proposal: Any) -> Any:
@@ -160,9 +136,10 @@ class Explorer(anywidget.AnyWidget):
     @property
     def sql(self) -> str:
         """A SELECT for `aigym.sql` that gives the trajectories that pass, in the order of the list."""
-        test = condition([self.where, self.filters], COLUMNS, self.search)
+        sources = self.held.sources
+        test = condition([self.where, self.filters], sources, self.search)
         direction = "DESC" if self.descending else "ASC"
-        column = "list_min(tags)" if self.order_by == "tags" else COLUMNS[self.order_by].sql
+        column = "list_min(tags)" if self.order_by == "tags" else sources[self.order_by].sql
         return (
             f"SELECT * FROM trajectories WHERE {test} ORDER BY {column} {direction} NULLS LAST, trajectory_id"
         )
@@ -170,7 +147,7 @@ class Explorer(anywidget.AnyWidget):
     @property
     def selection(self) -> list[str]:
         """The ids chosen in the list; where there are none, of all that pass, in the list's order."""
-        return list(self.chosen) or self.table.ids[self.places].tolist()
+        return list(self.chosen) or self.held.table.ids[self.held.places].tolist()
 
     def to_df(self) -> pandas.DataFrame:
         """The rows of ``trajectories`` of `selection`, in its order."""
@@ -196,11 +173,9 @@ class Explorer(anywidget.AnyWidget):
         with self._problems_shown("list"):
             self.seen = look(self.store, self.seen)
             self.running = len(self.seen.going)
-            self.table = read(self.store, condition([self.where], COLUMNS))
-            self._masks, self._order, self._bins, self._spread = {}, (None, self.places), {}, None
-            self.among = len(self.table)
-            known = [c for c in COLUMNS.values() if self._has_values(c.name)]
-            self.offered = [[c.name, c.label, c.kind] for c in known]
+            self.held.read(self.where)
+            self.among = len(self.held.table)
+            self.offered = self.held.offered()
             self._narrow()
             if not self.selected and self.rows:
                 self.selected = self.rows[0]["trajectory_id"]
@@ -236,78 +211,14 @@ class Explorer(anywidget.AnyWidget):
 
     # Computed
 
-    def _has_values(self, name: str) -> bool:
-        if name == "reward":
-            return self.table.steps > 0
-        column = self.table.columns[name]
-        return not column.missing.all() if isinstance(column, Numbers) else bool(column.names)
-
-    def _is_one_name(self, name: str) -> bool:
-        column = self.table.columns[name]
-        return isinstance(column, Names) and len(np.unique(column.codes)) == 1
-
-    def _charted(self) -> list[str]:
-        """The columns to chart: those asked for, else those that say something at little cost."""
-        if self.columns:
-            return list(self.columns)
-        found = [name for name in CHARTED if self._has_values(name) and not self._is_one_name(name)]
-        if 0 < self.table.steps <= REWARDS_AT_ONCE:
-            found.insert(found.index("length") + 1, "reward")
-        return found
-
-    def _column(self, name: str) -> Column | Spread:
-        if name != "reward":
-            return self.table.columns[name]
-        if self._spread is None:
-            self._spread = rewards(
-                self.store,
-                self.table,
-                lambda low, high, whole: crossfilter.edges_between(low, high, whole=whole),
-            )
-        return self._spread
-
     def _narrow(self) -> None:
-        masks = self._masks_now()
-        columns = {name: self._column(name) for name in self._charted()}
-        for name, column in columns.items():
-            if name not in self._bins and isinstance(column, Numbers):
-                self._bins[name] = crossfilter.bins(column, time=COLUMNS[name].kind == "time")
-        through = np.ones(len(self.table), dtype=bool)
-        for mask in masks.values():
-            through &= mask
-        by = (self.order_by, self.descending)
-        if self._order[0] != by:
-            self._order = (by, crossfilter.order(self.table, self.order_by, descending=self.descending))
-        self.places = self._order[1][through[self._order[1]]]
+        held = self.held
+        charts = held.narrow(self.filters, self.search, self.order_by, self.descending, self.columns)
         with self.hold_sync():
-            self.charts = crossfilter.charts(COLUMNS, columns, self._bins, masks, len(self.table))
-            self.total = len(self.places)
-            self.rows = plain(self.table, self.places[:FIRST_ROWS])
+            self.charts = charts
+            self.total = len(held.places)
+            self.rows = plain(held.table, held.places[:FIRST_ROWS])
             self.stamp += 1
-
-    def _masks_now(self) -> dict[str, NDArray[np.bool_]]:
-        """What each filter lets through; one that has not changed is not worked out again."""
-        wanted: dict[str, Any] = dict(self.filters)
-        if self.search:
-            wanted[""] = self.search
-        held = self._masks
-        self._masks = {}
-        for name, how in wanted.items():
-            if name in held and held[name][0] == how:
-                self._masks[name] = held[name]
-            elif name:
-                self._masks[name] = (how, self._passes(name, how))
-            else:
-                self._masks[name] = (how, crossfilter.holding(self.table, clean(how), SEARCHED))
-        return {name: mask for name, (_, mask) in self._masks.items()}
-
-    def _passes(self, name: str, how: dict[str, list[Any]]) -> NDArray[np.bool_]:
-        column = self._column(name)
-        if not isinstance(column, Spread) or crossfilter.on_edges(column, how):
-            return crossfilter.passes(column, how)
-        test = condition([{name: how}], COLUMNS)
-        ids = self.store.sql(f"SELECT trajectory_id FROM trajectories WHERE {test}")["trajectory_id"]
-        return np.isin(self.table.ids.astype(str), ids.to_numpy(dtype=str))
 
     def _load(self) -> None:
         with self._problems_shown("trajectory"):
@@ -388,9 +299,3 @@ def explore(
     except traitlets.TraitError as problem:
         what = "the explorer" if permalink is None else f"permalink={permalink!r:.60}"
         raise AigymError(f"{what} cannot be opened like this: {problem}") from None
-
-
-def _known(name: str) -> str:
-    if name not in COLUMNS:
-        raise UnknownName("column of the explorer", name, COLUMNS)
-    return name

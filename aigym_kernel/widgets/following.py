@@ -56,7 +56,7 @@ def follow(explorer: Explorer, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     if look(explorer.store, explorer.seen) != explorer.seen:
         explorer.refresh()
-    listed = explorer.table.ids[explorer.places]
+    listed = explorer.held.table.ids[explorer.held.places]
     found = [np.flatnonzero(listed == i) for i in arguments.get("ids", ())]
     return {"places": [int(at[0]) if len(at) else -1 for at in found], "stamp": explorer.stamp}
 

@@ -28,7 +28,7 @@ def rows(explorer: Explorer, arguments: Mapping[str, Any]) -> dict[str, Any]:
     first, last = arguments.get("from"), arguments.get("to")
     if not isinstance(first, int) or not isinstance(last, int) or not 0 <= first <= last <= first + MOST_ROWS:
         raise AigymError(f"rows from {first!r} to {last!r}: ask for at most {MOST_ROWS} at a time")
-    return {"stamp": explorer.stamp, "rows": plain(explorer.table, explorer.places[first:last])}
+    return {"stamp": explorer.stamp, "rows": plain(explorer.held.table, explorer.held.places[first:last])}
 
 
 def sparks(explorer: Explorer, arguments: Mapping[str, Any]) -> dict[str, list[float | None]]:
@@ -38,7 +38,7 @@ def sparks(explorer: Explorer, arguments: Mapping[str, Any]) -> dict[str, list[f
         raise AigymError(f"sparks of {wanted!r:.80}: ask for at most {MOST_ROWS} ids at a time")
     known = explorer.sparks
     if missing := [i for i in wanted if i not in known]:
-        table = explorer.table
+        table = explorer.held.table
         run = table.columns["run_id"]
         assert isinstance(run, Names)
         runs = {run.names[code] for code in run.codes[np.isin(table.ids.astype(str), missing)]}
@@ -61,7 +61,7 @@ _SPARKS = """
 def choose(explorer: Explorer, arguments: Mapping[str, Any]) -> None:
     """Marks the trajectories from one place to another, both included, beside those that are marked."""
     first, last = sorted((arguments.get("from", 0), arguments.get("to", 0)))
-    ids = explorer.table.ids[explorer.places[first : last + 1]].tolist()
+    ids = explorer.held.table.ids[explorer.held.places[first : last + 1]].tolist()
     chosen = list(dict.fromkeys([*explorer.chosen, *ids]))
     if len(chosen) > MOST_CHOSEN:
         raise AigymError(
