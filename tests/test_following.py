@@ -70,7 +70,7 @@ def test_what_a_run_records_is_noticed_and_the_rest_stays_as_it_was() -> None:
 
 
 def _place(explorer: Explorer, trajectory_id: str) -> int:
-    ids = explorer.table.ids[explorer.places].tolist()
+    ids = explorer.held.table.ids[explorer.held.places].tolist()
     return int(ids.index(trajectory_id))
 
 
