@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,8 @@ def test_a_recorded_document_is_that_of_the_trajectory(store: Store) -> None:
         *plays("images", 0.3, n=1, **(fifty() | {"observations": np.zeros((51, 8, 8, 3), np.uint8)})),
         said("talk", "hello\n# a heading\nworld", tags=("odd",), notes=(Note(text="look here"),)),
         conversation([], env_id="empty", agent="nobody", id="empty"),
+        said_by_steps("short", 20),
+        said_by_steps("long", 6_000),
     ]
     record(store, trajectories)
     with open_snapshot(store.folder, "") as snapshot:
@@ -188,6 +192,20 @@ def test_a_recorded_document_is_that_of_the_trajectory(store: Store) -> None:
     recorded = {name: text for names, texts in chunks for name, text in zip(names, texts)}
     for trajectory in trajectories:
         assert recorded[trajectory.id] == documents.document(trajectory), trajectory.id
+
+
+def said_by_steps(name: str, steps: int) -> Trajectory:
+    """Texts as observations and actions, some of them long, without messages."""
+    return Trajectory(
+        env_id="text",
+        agent="a",
+        id=name,
+        observations=[f"seen{i} " * (1 + 999 * (i % 10 == 0)) for i in range(steps + 1)],
+        actions=[f"did{i}" for i in range(steps)],
+        rewards=np.zeros(steps),
+        terminated=True,
+        truncated=False,
+    )
 
 
 def fifty() -> dict[str, Any]:
@@ -474,3 +492,14 @@ def test_the_explorer_asks_for_what_is_similar(store: Store) -> None:
     json.dumps(rows, allow_nan=False)
     refused = answer(explorer, {"ask": "x-2", "what": "similar", "question": "", "k": 2})
     assert "has no word" in refused["error"]
+
+
+def test_what_killed_processes_left_is_removed(store: Store) -> None:
+    similar("salary")
+    place = next(p for p in folders(store).iterdir() if p.name.startswith(HashedWords.name))
+    for name, age in (("1-old.tmp", 7_200), ("2-new.tmp", 0)):
+        (place / name).write_bytes(b"half")
+        os.utime(place / name, (time.time() - age,) * 2)
+    record(store, [said("more", "salaries")])
+    similar("salary")
+    assert [path.name for path in place.glob("*.tmp")] == ["2-new.tmp"]

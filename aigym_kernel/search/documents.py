@@ -38,6 +38,7 @@ LONGEST = 32_000
 DIMENSIONS = 16
 
 _PART = 4_000  # characters of one text of a step, a message or an info
+_MANY_STEPS, _SHORT_PART = 5_000, 400  # with more steps, of one text of a step
 _CELLS = 8_000_000  # numbers that are read at a time
 _TEXT_CELLS = 500  # what a step of texts counts as
 _SMALLEST = 0.01  # below this all numbers are alike
@@ -90,7 +91,8 @@ def document(trajectory: Trajectory) -> str:
     observations, actions = columns.encode(trajectory.observations), columns.encode(trajectory.actions)
     said = [text for message in trajectory.messages for text in _said(message)]
     if not said:
-        said = _in_turn(observations.texts or (), actions.texts or ())
+        part = _part(trajectory.length)
+        said = _in_turn(*([text[:part] for text in c.texts or ()] for c in (observations, actions)))
     play = _Play(
         facts=facts,
         comments=comments,
@@ -100,6 +102,11 @@ def document(trajectory: Trajectory) -> str:
         observations=_short_rows(observations.rows(0, trajectory.length).numbers),
     )
     return _compose(play)
+
+
+def _part(steps: int) -> int:
+    """How many characters of a step's text are looked at in a trajectory of so many steps."""
+    return _PART if steps <= _MANY_STEPS else _SHORT_PART
 
 
 def _short_rows(numbers: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
@@ -222,13 +229,12 @@ def _cells(row: Mapping[str, Any], name: str) -> int:
 
 def _documents(snapshot: Snapshot, rows: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     ids = list(rows)
-    steps = _of_each(
-        snapshot,
-        ids,
-        "t",
-        f"{_short('observation')}, {_cut('observation_text')}, {_short('action')}, {_cut('action_text')}",
-        "steps",
-    )
+    # A trajectory of very many steps comes alone, so that its texts can be cut while they are read.
+    longest = max(_part(row["length"]) for row in rows.values())
+    cells = [
+        part for name in ("observation", "action") for part in (_short(name), _cut(f"{name}_text", longest))
+    ]
+    steps = _of_each(snapshot, ids, "t", ", ".join(cells), "steps")
     parts = ", ".join(_cut(name) for name in ("content", "reasoning", "tool_calls", "error"))
     messages = _of_each(snapshot, ids, "i", parts, "messages")
     comments = {trajectory_id: list(row["tags"]) for trajectory_id, row in rows.items()}
@@ -243,9 +249,10 @@ def _documents(snapshot: Snapshot, rows: Mapping[str, Mapping[str, Any]]) -> tup
     for i, (trajectory_id, facts) in enumerate(rows.items()):
         said = [text or "" for message in messages.rows(i) for text in message.values()]
         if not said:
-            last = facts["final_observation_text"]
-            observations = [t[:_PART] for t in (*steps.texts("observation_text", i), last) if t is not None]
-            said = _in_turn(observations, steps.texts("action_text", i))
+            part, last = _part(facts["length"]), facts["final_observation_text"]
+            observations = [*steps.texts("observation_text", i), *([] if last is None else [last])]
+            actions = steps.texts("action_text", i)
+            said = _in_turn(*([text[:part] for text in texts] for texts in (observations, actions)))
         play = _Play(
             facts=facts,
             comments=comments[trajectory_id],
@@ -261,8 +268,8 @@ def _short(column: str) -> str:
     return f"CASE WHEN len({column}) <= {DIMENSIONS} THEN {column} END AS {column}"
 
 
-def _cut(column: str) -> str:
-    return f"left({column}, {_PART}) AS {column}"
+def _cut(column: str, length: int = _PART) -> str:
+    return f"left({column}, {length}) AS {column}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,7 @@ from aigym_kernel.store.records import sync_folder
 ROWS = 1_000
 """Rows per row group: what is read to show one text."""
 
+_ABANDONED_S = 3_600
 _MANY, _SMALL = 8, 4_096  # so many files of fewer rows than this are joined
 
 
@@ -205,10 +207,17 @@ def append(folder: Path, run_id: str, shelf: Shelf, rows: pa.Table) -> None:
 
 
 def _write(place: Path, rows: pa.Table) -> None:
+    for left in place.glob("*.tmp"):
+        # Of a process that was killed: nobody takes that long.
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                left.unlink()
     temporary = place / f"{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
         with temporary.open("xb") as file:
-            pq.write_table(rows, file, row_group_size=ROWS, compression="zstd", use_dictionary=False)
+            # Vectors do not become smaller: they are read as they lie there.
+            codec = {name: "none" if name == "vector" else "zstd" for name in rows.column_names}
+            pq.write_table(rows, file, row_group_size=ROWS, compression=codec, use_dictionary=False)
             file.flush()
             os.fsync(file.fileno())
         numbers = [int(path.stem) for path in _paths(place) if path.stem.isdecimal()]
