@@ -231,9 +231,10 @@ class Store:
         return statements.cancel(self.folder)
 
     def load(self, trajectory_id: str) -> Trajectory:
-        """One whole trajectory as it was recorded, with the same dtypes and shapes.
+        """One whole trajectory as it was recorded, with its messages, and the tags and notes of today.
 
-        Text columns come back as lists of str, others as plain lists and dicts; a time to the microsecond.
+        Observations and actions have the same types, dtypes, shapes and order of keys, infos are plain
+        values (arrays in them are lists), a time is exact to the microsecond.
 
         Raises:
             UnknownName: no finished trajectory has this id.
