@@ -198,6 +198,39 @@ def test_four_writers_a_reader_and_compactions_that_are_killed(store: Store) -> 
     assert len(list(store.folder.rglob("*.parquet"))) == 12, "one per run and table"
 
 
+# No file may grow beyond 16 KiB.
+FULL = """
+import resource, signal
+from aigym_kernel.errors import StoreError
+from aigym_kernel.store import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
+try:
+    Store().compact()
+except StoreError as error:
+    print(error)
+"""
+
+
+def test_a_compaction_on_a_full_disk(store: Store) -> None:
+    rng = np.random.default_rng(0)
+    with store.writer("r1") as writer:
+        for i in range(3):
+            writer.trajectory(play(i, 900, observations=rng.standard_normal((901, 2)), id=str(i)))
+            writer.flush()
+    before = names(store)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True, timeout=60
+    )
+    assert done.stdout.startswith(f"cannot write {store.run_folder('r1')}/steps/000001-000003.parquet")
+    assert "free some space" in done.stdout
+    assert names(store) == before
+    assert store.load("2").length == 900
+    store.compact()
+    assert names(store) == ["000001-000003.parquet"]
+    assert store.load("2").length == 900
+
+
 def test_two_compactions_take_turns(store: Store) -> None:
     flushes(store, *"abcdef")
     code = PLAY + "Store().compact()"

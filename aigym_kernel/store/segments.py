@@ -12,6 +12,7 @@ is still there or not. Segments never change, so that what was once learnt of on
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -80,8 +81,11 @@ def segments(folder: Path) -> dict[Key, Segment]:
     """
     found: dict[Key, Segment] = {}
     for run_id in entries(f"{folder}/runs"):
+        # Which tables there are is asked first: a run has few of them, and each costs a look at the disk.
+        there = entries(f"{folder}/runs/{run_id}")
         for table in reversed(schema.TABLES):
-            found.update(listing(folder, run_id, table))
+            if table in there:
+                found.update(listing(folder, run_id, table))
     return found
 
 
@@ -139,17 +143,17 @@ def listing(folder: Path, run_id: str, table: str) -> dict[Key, Segment]:
 
 def entries(path: str) -> tuple[str, ...]:
     """The sorted names in a folder, hidden ones left out; none if there is no folder."""
-    place = Path(path)
+    # `os` and not `pathlib`, which takes as long again: with a thousand runs this is what a question costs.
     try:
-        changed = place.stat().st_mtime_ns
+        changed = os.stat(path).st_mtime_ns  # noqa: PTH116
         known = _listings.get(path)
         if known is not None and known[0] == changed:
             return known[1]
         # A listing during which files come and go may miss both a merged file and what it was made of.
         # Names are never used again: two listings that agree missed nothing.
-        names, before = _names(place), None
+        names, before = _names(path), None
         while names != before:
-            names, before = _names(place), names
+            names, before = _names(path), names
     except (FileNotFoundError, NotADirectoryError):
         return ()
     # A folder changed within the clock's tick may change again without its time showing it.
@@ -158,8 +162,8 @@ def entries(path: str) -> tuple[str, ...]:
     return names
 
 
-def _names(place: Path) -> tuple[str, ...]:
-    found = (p.name for p in place.iterdir() if not p.name.startswith("."))
+def _names(path: str) -> tuple[str, ...]:
+    found = (name for name in os.listdir(path) if not name.startswith("."))  # noqa: PTH208
     return tuple(sorted(found, key=lambda name: (len(name), name)))
 
 

@@ -378,7 +378,8 @@ class Snapshot:
         self._cursor.close()
 
 
-_TRIES = 5
+# Each time a file was merged, deleted or found to be damaged meanwhile.
+_TRIES = 20
 
 
 @contextmanager
