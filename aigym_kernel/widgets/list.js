@@ -15,9 +15,9 @@ import { badge, formatNumber, formatTime, h, svg } from "./drawing.js";
 /** @type {[keyof Row | "", string, string, string][]} column to sort by, heading, kind, width */
 const LIST_COLUMNS = [
   ["started_at", "started", "time", "minmax(72px, .8fr)"], ["env_id", "env", "name", "minmax(54px, 1.3fr)"],
-  ["agent", "agent", "name", "minmax(44px, 1fr)"], ["outcome", "outcome", "badge", "78px"],
+  ["agent", "agent", "name", "minmax(44px, 1fr)"], ["outcome", "outcome", "badge", "86px"],
   ["length", "steps", "number", "minmax(53px, .6fr)"], ["return", "return", "number", "minmax(57px, .7fr)"],
-  ["score", "score", "number", "minmax(53px, .5fr)"], ["", "rewards", "spark", "minmax(58px, .8fr)"],
+  ["score", "score", "number", "minmax(53px, .5fr)"], ["", "rewards", "spark", "minmax(54px, .8fr)"],
   ["tags", "tags", "name", "minmax(38px, .6fr)"],
 ];
 export const ROW_PX = 26;
