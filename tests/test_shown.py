@@ -161,6 +161,7 @@ def test_what_no_json_holds_is_told_in_words() -> None:
     assert head["return"] is None
     assert head["rewards"] == [None]
     assert "1 of 1 rewards are NaN or infinite" in head["notes"][0]
+    assert opened.head() == head
     assert head["texts"] == ["lone \\ud800 surrogate", "\\udfff"]
     sent(opened.find("surrogate"))
     sent(opened.whole(0))
@@ -474,6 +475,10 @@ def test_tags_and_notes_land_in_the_store_and_in_the_saved_state(store_dir: Path
     assert (explorer.trajectory["tags"], explorer.trajectory["said"]) == (["odd"], said)
     again = explorer.store.load(played.id)
     assert again.tags == ("odd",)
+    explorer.store.tag(played.id, "later")
+    explorer.selected = ""
+    explorer.selected = played.id
+    assert explorer.trajectory["tags"] == ["odd", "later"]
     assert [note.text for note in again.notes] == ["turns <b>late</b>"]
     assert "error" in asked(explorer, "note", id=played.id, text="  ")
     assert "error" in asked(explorer, "tag", id=played.id, add=["x" * 300])

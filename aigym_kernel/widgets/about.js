@@ -45,7 +45,7 @@ export function remarks(shown, ask) {
   const list = h("div", {});
   const problem = h("div", { class: "aigym-note", role: "alert", hidden: "" });
   const tag = h("input", { type: "text", placeholder: "add a tag", "aria-label": "add a tag", maxlength: "100", spellcheck: "false" });
-  const text = h("textarea", { rows: "2", placeholder: "write a note (Ctrl+Enter keeps it)", "aria-label": "note" });
+  const text = h("textarea", { rows: "1", placeholder: "write a note (Ctrl+Enter keeps it)", "aria-label": "note" });
   const keep = h("button", { type: "button" }, "keep note");
   /** Sends what somebody wrote; it stays in its field until it is kept. @param {string} what @param {Record<string, any>} args */
   async function send(what, args) {
@@ -65,11 +65,19 @@ export function remarks(shown, ask) {
     if (tag.value.trim() && (await send("tag", { add: [tag.value.trim()] }))) tag.value = "";
   };
   const addNote = async () => {
-    if (text.value.trim() && (await send("note", { text: text.value }))) text.value = "";
+    if (text.value.trim() && (await send("note", { text: text.value }))) {
+      text.value = "";
+      text.dispatchEvent(new Event("input"));
+    }
   };
   tag.addEventListener("keydown", (event) => { if (event.key === "Enter") void addTag(); });
   text.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void addNote(); });
   keep.addEventListener("click", addNote);
+  keep.hidden = true;
+  text.addEventListener("input", () => {
+    keep.hidden = !text.value;
+    text.rows = Math.min(8, text.value.split("\n").length + Number(Boolean(text.value)));
+  });
   function draw() {
     chips.replaceChildren(...tags.map((name) => {
       const remove = h("button", { type: "button", "aria-label": `remove the tag ${name}`, title: "remove" }, "×");

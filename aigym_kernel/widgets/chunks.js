@@ -115,7 +115,9 @@ export function findLoaded(chunks, wanted) {
   if (!lower) return hits;
   const look = (/** @type {number} */ t, /** @type {string} */ where, /** @type {string} */ text) => {
     const at = text.toLowerCase().indexOf(lower);
-    if (at >= 0) hits.push([t, where, text.slice(Math.max(0, at - 40), at + wanted.length + 40).replaceAll("\n", " ")]);
+    if (at < 0) return;
+    const part = text.slice(Math.max(0, at - 40), at + wanted.length + 40).replaceAll("\n", " ");
+    hits.push([t, where, at > 40 ? `…${part}` : part]);
   };
   for (const chunk of chunks) {
     for (let i = 0; i <= chunk.shown; i++) {

@@ -223,6 +223,7 @@ class Explorer(anywidget.AnyWidget):
     def _load(self) -> None:
         with self._problems_shown("trajectory"):
             try:
+                self.opened.pop(self.selected, None)  # chosen anew: with what was said of it meanwhile
                 self.trajectory = pane.opened(self, self.selected).head() if self.selected else {}
             except Exception:
                 self.trajectory = {}

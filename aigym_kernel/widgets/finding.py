@@ -38,7 +38,8 @@ def find(trajectory: Trajectory, action_text: Callable[[Any], str], wanted: str)
             count += 1
             if len(hits) < MAX_HITS:
                 start = max(0, at - _AROUND)
-                hits.append([t, where, cut(said[start : at + len(wanted) + _AROUND].replace("\n", " "), 200)])
+                part = said[start : at + len(wanted) + _AROUND].replace("\n", " ")
+                hits.append([t, where, cut(f"…{part}" if start else part, 200)])
     return {"count": count, "hits": sorted(hits, key=lambda hit: hit[0])}
 
 

@@ -7,7 +7,7 @@
     {"what": "turns", "id": ..., "chunk": 3}, {"what": "turn", "turn": 17}   `Conversation`
     {"what": "tag", "id": ..., "add": ["odd"], "remove": []}            into the store; also "note", "text"
 
-Each function is a value of `answers.ANSWERS`. A trajectory that was opened stays, with the last few.
+Each function is a value of `answers.ANSWERS`. The last two that were opened stay in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aigym_kernel.widgets.shown import Opened, said
 if TYPE_CHECKING:
     from aigym_kernel.widgets.explorer import Explorer
 
-_KEPT = 4
+_KEPT = 2
 
 
 def opened(explorer: Explorer, trajectory_id: str) -> Opened:
@@ -90,6 +90,8 @@ def note(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _remarks(explorer: Explorer, trajectory_id: str) -> dict[str, Any]:
     now = explorer.store.load(trajectory_id)
+    if trajectory_id in explorer.opened:
+        explorer.opened[trajectory_id].trajectory = now
     told = {"tags": list(now.tags), "said": said(now)}
     if explorer.trajectory.get("id") == trajectory_id:
         explorer.trajectory = {**explorer.trajectory, **told}  # a saved notebook has them too

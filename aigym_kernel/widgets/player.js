@@ -81,6 +81,8 @@ export function player({ ask, onStep, signal }) {
   const speed = h("select", { "aria-label": "speed", title: "speed (+ −)" },
     ...SPEEDS.map((s) => h("option", { value: s }, s === "max" ? s : `${s}×`)));
   speed.value = "1";
+  // The next key plays or steps; a select would keep it.
+  speed.addEventListener("change", () => node.focus({ preventScroll: true }));
   const play = button("play (space)", "play", () => toggle());
   const tabs = h("div", { class: "aigym-scenes", role: "group", "aria-label": "ways to look at it" });
   const finder = h("button", { type: "button", title: "find in all steps (f)", "aria-label": "find in all steps (f)" }, "find");

@@ -55,6 +55,10 @@ class Opened:
         self.talk = Conversation(trajectory.messages) if trajectory.messages else None
         self.scenes = self._scenes()
         self.view = next(iter(self.scenes))
+        self._numbers = self._overview() if "values" in self.scenes else None
+        if unknown := int(np.count_nonzero(~np.isfinite(trajectory.rewards))):
+            told = f"{unknown:,} of {len(trajectory):,} rewards are NaN or infinite; sums leave them out."
+            self.notes.append(told)
 
     def head(self) -> dict[str, Any]:
         """Facts, overview, events, and the first chunk of the first scene's data, all in one mapping."""
@@ -79,13 +83,11 @@ class Opened:
             "tags": [cut(tag, 100) for tag in it.tags],
             "said": said(it),
             "overview": overview.rewards(it.rewards),
-            "numbers": self._numbers() if "values" in self.scenes else None,
+            "numbers": self._numbers,
             "events": overview.events(it),
             "talk": None if self.talk is None else self.talk.head(),
             **self.chunk(self.view, 0),
         }
-        if unknown := int(np.count_nonzero(~np.isfinite(it.rewards))):
-            self.notes.append(f"{unknown:,} of {len(it):,} rewards are NaN or infinite; sums leave them out.")
         return {**head, "notes": self.notes}
 
     def chunk(self, scene: str, number: int) -> dict[str, Any]:
@@ -204,7 +206,7 @@ class Opened:
             )
         return boards if seen else None
 
-    def _numbers(self) -> dict[str, Any]:
+    def _overview(self) -> dict[str, Any]:
         table = _table(self.trajectory.observations)
         width = _numeric(self.trajectory.observations) or 0
         if width > table.shape[1]:
