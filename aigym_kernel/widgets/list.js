@@ -5,6 +5,7 @@
  * The grid keeps the focus; its active row is the open trajectory. Rows can be marked beside that (`chosen`).
  */
 import { badge, formatNumber, formatTime, h, svg } from "./drawing.js";
+import { latest } from "./requests.js";
 
 /**
  * @typedef {{trajectory_id: string, run_id: string | null, env_id: string | null, agent: string | null,
@@ -105,6 +106,7 @@ export function listPane({ model, ask, change, signal }) {
   let at = -1; // the active row
   let anchor = -1; // where Shift begins
   let open = ""; // the trajectory that was opened last
+  let wanted = ""; // the same until Python has confirmed it
 
   /** @param {number} i @returns {Row | undefined} */
   const rowAt = (i) => blocks.get(Math.floor(i / BLOCK))?.[i % BLOCK];
@@ -212,7 +214,8 @@ export function listPane({ model, ask, change, signal }) {
     if (at !== i || !row) return;
     if (row.trajectory_id !== open) {
       open = row.trajectory_id;
-      change({ selected: open }).catch(() => { open = model.get("selected"); place(); draw(); });
+      wanted = open;
+      openLatest(open);
     }
     draw();
   }
@@ -282,7 +285,19 @@ export function listPane({ model, ask, change, signal }) {
     unmark.textContent = `${formatNumber(chosen.size)} marked ×`;
   }
   const showChosen = () => { chosen = new Set(model.get("chosen")); foot(); draw(); };
-  const follow = () => { open = model.get("selected"); place(); draw(); };
+  // Keys are faster than answers: until the last one wished for has come, those before it are passed over.
+  const openLatest = latest(async (/** @type {string} */ id) => {
+    await change({ selected: id }).catch(() => {});
+    if (wanted !== id) return;
+    wanted = "";
+    follow();
+  });
+  const follow = () => {
+    if (wanted) return;
+    open = model.get("selected");
+    place();
+    draw();
+  };
   /** @type {[string, () => void][]} */
   const listeners = [["stamp", update], ["selected", follow], ["chosen", showChosen]];
   for (const [name, act] of listeners) {
