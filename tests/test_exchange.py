@@ -22,7 +22,7 @@ from aigym_kernel.exchange import files, jsonl, parquet
 from aigym_kernel.trajectories import Trajectory
 
 OWN = [(jsonl, "x.jsonl"), (parquet, "x.parquet")]
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=40, deadline=None)
 
 
 def numeric(length: int = 3, **fields: object) -> Trajectory:
@@ -136,6 +136,8 @@ def test_what_is_wrong_with_a_line_is_said_with_its_number(tmp_path: Path) -> No
         ({"observations": 3}, "line 1: observations: is no list, but 3"),
         ({"observations": {"$array": "float32", "shape": [9], "values": [1]}}, "is no value of this format"),
         ({"observations": {"$array": "object", "shape": [1], "values": [1]}}, "holds no plain values"),
+        ({"actions": {"$array": "int8", "shape": [1], "values": [10**30]}}, "is no value of this format"),
+        ({"wall_s": 10**400}, "line 1: int too large to convert to float"),
         ({"actions": {"$pickle": "x"}}, "'$pickle' has no meaning"),
         ({"speed": 1}, "line 1: speed: no such field"),
         ({"messages": [{"role": "robot"}]}, "line 1: messages[0].role: 'robot' is none of system, user"),

@@ -18,7 +18,7 @@ from aigym_kernel.errors import ExchangeError
 from aigym_kernel.exchange import atif, atif_writing
 from aigym_kernel.trajectories import Image, Trajectory, conversation
 
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=40, deadline=None)
 
 
 def there_and_back(recorded: list[Trajectory]) -> None:
@@ -214,6 +214,7 @@ def test_pictures_lie_beside_and_no_other_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(b"secret")
     parts = [{"type": "text", "text": "see"}]
     paths = ["a.png", "../secret.png", str(tmp_path / "secret.png"), "https://host/x.png"]
+    paths += ["\ud800.png", "x" * 300]
     parts += [{"type": "image", "source": {"media_type": "image/png", "path": path}} for path in paths]
     parts += [{"type": "audio", "source": {"media_type": "audio/wav", "path": "b.wav", "duration_sec": 2}}]
     (found,) = found_in(folder, step(0, message=parts))

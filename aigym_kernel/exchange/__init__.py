@@ -174,9 +174,11 @@ def _by_content(path: Path) -> Format:
         return FORMATS["parquet"]
     if head.startswith(b"PK"):
         return _by_zip(path)
+    if path.suffix in _DOCUMENTS:
+        return _by_keys(files.document(path), path)
     # A line that is an object tells enough; a document over many lines has to be read whole.
     number, text = next(files.lines(path))
-    if path.suffix in _DOCUMENTS or not text.rstrip().endswith("}"):
+    if not text.rstrip().endswith("}"):
         return _by_keys(files.document(path), path)
     return _by_keys(files.parse(text, path, number), path)
 

@@ -41,7 +41,7 @@ def read(path: Path) -> Iterator[Trajectory]:
         document = schema.checked(files.document(member), member)
         try:
             yield from _trajectories(document, member, None)
-        except ValueError as e:
+        except (ValueError, OverflowError, RecursionError) as e:
             if isinstance(e, ExchangeError):
                 raise
             raise ExchangeError(f"{member}: extra.{OURS}: {e}") from None

@@ -166,7 +166,7 @@ def checked(data: Any, path: Path) -> Document:
     """
     try:
         document = plain.build(Document, data, "")
-    except ValueError as e:
+    except (ValueError, OverflowError) as e:
         raise ExchangeError(f"{path}: {e}") from None
     except RecursionError:
         raise ExchangeError(f"{path}: its subagents are nested too deep") from None
@@ -288,7 +288,7 @@ def beside(path: str, folder: Path) -> Path | None:
         found.stat()
     except FileNotFoundError:
         pass
-    except OSError:  # a name too long, say
+    except (OSError, ValueError):  # a name too long, say, or one that no file can have
         return None
     return found if found.is_relative_to(folder.resolve()) else None
 

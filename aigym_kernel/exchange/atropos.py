@@ -49,7 +49,7 @@ def read(path: Path) -> Iterator[Trajectory]:
             yield from _members(data, f"{path.stem}:{number}", path.stat().st_mtime)
         except RecursionError:
             raise ExchangeError(f"{path}: line {number}: its values are nested too deep") from None
-        except ValueError as e:
+        except (ValueError, OverflowError) as e:
             raise ExchangeError(f"{path}: line {number}: {e}") from None
 
 
@@ -59,7 +59,9 @@ def _members(data: Any, group: str, time: float) -> Iterator[Trajectory]:
     size = len(_list(data["tokens"], "tokens"))
     for name in ("masks", "scores", "messages", *_MEMBER):
         value = data.get(name)
-        if value and len(_list(value, name)) != size:
+        # What nobody gave is None, or empty.
+        given = name in ("masks", "scores") or value not in (None, [])
+        if given and len(_list(value, name)) != size:
             raise ValueError(f"{name}: has {len(value)} members, but tokens has {size}")
     shared = {name: data[name] for name in _GROUP if data.get(name) is not None}
     for i in range(size):

@@ -42,7 +42,7 @@ def to_message(data: Any, place: str) -> Message:
         raise ValueError(f"{place}: is no message, but {_shown(data)}")
     rest = dict(data)
     role = rest.pop("role", None)
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise ValueError(f"{place}.role: {_shown(role)} is none of {', '.join(_ROLES)}")
     content = _content(rest.pop("content", None), f"{place}.content")
     calls = rest.pop("tool_calls", None)

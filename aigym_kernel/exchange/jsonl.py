@@ -60,5 +60,5 @@ def read(path: Path) -> Iterator[Trajectory]:
             yield plain.to_trajectory(record)
         except RecursionError:
             raise ExchangeError(f"{path}: line {number}: its values are nested too deep") from None
-        except ValueError as e:
+        except (ValueError, OverflowError) as e:
             raise ExchangeError(f"{path}: line {number}: {e}") from None

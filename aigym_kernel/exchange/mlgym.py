@@ -48,7 +48,7 @@ def read(path: Path) -> Iterator[Trajectory]:
             yield _trajectory(data, member)
         except RecursionError:
             raise ExchangeError(f"{member}: its values are nested too deep") from None
-        except ValueError as e:
+        except (ValueError, OverflowError) as e:
             raise ExchangeError(f"{member}: {e}") from None
 
 

@@ -190,7 +190,7 @@ def read(path: Path) -> Iterator[Trajectory]:
                 raise
             told = rendering.short(str(e), 200)
             raise ExchangeError(f"{path}: is no Parquet file, or a damaged one: {told}") from None
-        except (ValueError, RecursionError) as e:
+        except (ValueError, OverflowError, RecursionError) as e:
             if isinstance(e, ExchangeError):
                 raise
             raise ExchangeError(f"{path}: row {row}: {e}") from None

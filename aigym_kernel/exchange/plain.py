@@ -220,7 +220,7 @@ def unpack(value: Any) -> Any:
         return {k: unpack(v) for k, v in value.items()}
     try:
         return _unpack_tagged(tag, value)
-    except (TypeError, KeyError, ValueError, AttributeError, binascii.Error) as e:
+    except (TypeError, KeyError, ValueError, OverflowError, AttributeError, binascii.Error) as e:
         raise ValueError(f"{_shown(value)}: is no value of this format ({e})") from None
 
 
