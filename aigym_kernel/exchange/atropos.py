@@ -61,8 +61,8 @@ def _members(data: Any, group: str, time: float) -> Iterator[Trajectory]:
         value = data.get(name)
         # What nobody gave is None, or empty.
         given = name in ("masks", "scores") or value not in (None, [])
-        if given and len(_list(value, name)) != size:
-            raise ValueError(f"{name}: has {len(value)} members, but tokens has {size}")
+        if given and (count := len(_list(value, name))) != size:
+            raise ValueError(f"{name}: has {count} members, but tokens has {size}")
     shared = {name: data[name] for name in _GROUP if data.get(name) is not None}
     for i in range(size):
         kept: dict[str, Any] = {name: data[name][i] for name in _MEMBER if data.get(name)}
