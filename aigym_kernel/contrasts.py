@@ -15,6 +15,7 @@ from typing import Any
 from aigym_kernel.rendering import DULL, Markup, escape, picture, table
 
 COLOURS = ("#1976d2", "#d1730a", "#2e9e5b", "#b0479c", "#7a6ad0", "#8a7a14", "#c8453c", "#2a9aa8")
+MAX_GROUPS = 20
 MAX_CONFIG = 60
 MAX_PAIRINGS = 100
 MAX_CHARTS = 6
@@ -26,10 +27,12 @@ _LEFT, _WIDTH, _HEIGHT = 52, 560, 220
 
 def comparison(view: Mapping[str, Any]) -> str:
     """The HTML of a comparison."""
-    groups = view["groups"]
+    groups = view["groups"][:MAX_GROUPS]
     heads = [Markup(f"{_dot(i)} {escape(group['name'])}") for i, group in enumerate(groups)]
     parts = [f"<p>{escape(note)}</p>" for note in view["notes"]]
-    parts += [_summary(view, heads), _config(groups, heads)]
+    if len(view["groups"]) > MAX_GROUPS:
+        parts.append(f"<p>The tables show the first {MAX_GROUPS} of {len(view['groups'])} groups.</p>")
+    parts += [_summary(view, groups, heads), _config(groups, heads)]
     tasks = list(dict.fromkeys(curve["task"] for curve in view["curves"]))
     parts += [_chart(view, task) for task in tasks[:MAX_CHARTS]]
     if len(tasks) > MAX_CHARTS:
@@ -56,8 +59,7 @@ def _dot(i: int) -> str:
     return f'<span style="color:{COLOURS[i % len(COLOURS)]}">●</span>'
 
 
-def _summary(view: Mapping[str, Any], heads: Sequence[Markup]) -> str:
-    groups = view["groups"]
+def _summary(view: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], heads: Sequence[Markup]) -> str:
     rows: list[list[object]] = [
         ["runs", *[len(g["runs"]) for g in groups]],
         ["seeds", *[", ".join(map(str, g["seeds"][:12])) or "–" for g in groups]],
@@ -67,7 +69,13 @@ def _summary(view: Mapping[str, Any], heads: Sequence[Markup]) -> str:
         ["interquartile mean", *[estimate(g["iqm"]) for g in groups]],
     ]
     if len(groups) > 1:
-        rows.append(["P(better than the first)", "–", *[estimate(value) for value in view["improvement"]]])
+        rows.append(
+            [
+                "P(better than the first)",
+                "–",
+                *[estimate(value) for value in view["improvement"][: len(groups) - 1]],
+            ]
+        )
     caption = f"{view['metric']} by {view['unit']}, with 95 % bootstrap intervals"
     return _table(heads, rows, caption)
 

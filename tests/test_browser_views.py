@@ -154,7 +154,8 @@ def test_two_trajectories_are_aligned_by_mouse_and_by_keyboard(lab: Lab) -> None
 def test_boards_stand_side_by_side_where_two_games_part(lab: Lab) -> None:
     open_explorer(lab, "boards.ipynb", "boards", where="{'env_id': 'aigym/Snake-v0'}")
     page = lab.page
-    page.locator("[data-view=diff]").click()
+    page.locator(".aigym-grid").focus()
+    page.keyboard.press("3")
     lab.wait(".aigym-boards canvas")
     assert page.locator(".aigym-boards canvas").count() == 2
     assert page.locator(".aigym-gaps").count() > 0

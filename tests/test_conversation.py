@@ -9,6 +9,7 @@ import pytest
 
 from aigym_kernel.errors import AigymError
 from aigym_kernel.trajectories import Image, Message, ToolCall, conversation
+from aigym_kernel.widgets import stills
 from aigym_kernel.widgets.conversation import CHUNK, MAX_TEXT, Conversation
 from aigym_kernel.widgets.shown import Opened
 
@@ -140,3 +141,19 @@ def test_an_opened_trajectory_with_messages_shows_them_first_and_is_json() -> No
     text = json.dumps(head, allow_nan=False)
     assert len(text) < 700_000
     text.encode()
+
+
+def test_without_a_script_the_first_turns_can_be_read() -> None:
+    said = [
+        Message(role="user", content="<b>go</b>"),
+        Message(role="assistant", content="I look", tool_calls=(call("a", path="x.py"),)),
+        answer("\x1b[31mdone\x1b[0m", "a"),
+        *[Message(role="user", content=f"more {i}") for i in range(30)],
+    ]
+    still = stills.trajectory(Opened(conversation(said, env_id="Chat-v0", agent="a")).head())
+    assert "&lt;b&gt;go&lt;/b&gt;" in still
+    assert "call of run" in still
+    assert "path: x.py" in still
+    assert ">done<" in still
+    assert still.count("<details open") == 1
+    assert "12 further turns are not shown here" in still

@@ -84,12 +84,17 @@ def difference_rows(explorer: Explorer, request: Mapping[str, Any]) -> list[dict
 
 
 def difference_boards(explorer: Explorer, request: Mapping[str, Any]) -> list[dict[str, Any] | None]:
-    """The boards of a and b in a row: width, height, cells; None where there is none."""
+    """The boards of a and b in a row, or where they are the same there and go on, in the next: a step that
+    differs shows in what comes after it. None where there is none."""
     found = _held(explorer)
     row = request.get("row")
     if not isinstance(row, int) or not 0 <= row < found.length:
         raise AigymError(f"there is no row {row!r} in a difference of {found.length} rows")
     i, j, _ = found.places(row)
+    if i is not None and j is not None and i < len(found.a) and j < len(found.b):
+        parts = found.rows(row, row + 1)[0]["parts"]
+        if any(part["name"] == "observation" and part["same"] for part in parts):
+            i, j = i + 1, j + 1
     return [_board(explorer, found.a.id, i), _board(explorer, found.b.id, j)]
 
 
@@ -120,7 +125,7 @@ def _board(explorer: Explorer, trajectory_id: str, t: int | None) -> dict[str, A
     if t is None or "boards" not in (held := opened(explorer, trajectory_id)).scenes:
         return None
     chunk = held.chunk("boards", t // held.scenes["boards"])
-    return None if chunk["boards"] is None else {**chunk["boards"], "t": t - chunk["start"]}
+    return None if chunk["boards"] is None else {**chunk["boards"], "t": t - chunk["start"], "step": t}
 
 
 def _offered(explorer: Explorer) -> list[list[Any]]:

@@ -237,13 +237,13 @@ export function diffPane({ model, ask, speak, signal }) {
       return;
     }
     try {
-      const both = /** @type {((import("./drawing.js").Boards & {t: number}) | null)[]} */ (await ask("diff boards", { row }));
+      const both = /** @type {((import("./drawing.js").Boards & {t: number, step: number}) | null)[]} */ (await ask("diff boards", { row }));
       if (found() !== difference) return;
       drawn = /** @type {[any, any]} */ (both);
       boards.hidden = !both.some(Boolean);
       boards.replaceChildren(...both.map((board, i) => h("figure", {},
-        h("figcaption", { class: "aigym-dull" }, `${"ab"[i]}${board ? "" : ": no board here"}`),
-        ...(board ? [h("canvas", { class: "aigym-board", role: "img", "aria-label": `board of ${"ab"[i]} at row ${row}` })] : []))));
+        h("figcaption", { class: "aigym-dull" }, board ? `${"ab"[i]} at step ${formatNumber(board.step)}` : `${"ab"[i]}: no board here`),
+        ...(board ? [h("canvas", { class: "aigym-board", role: "img", "aria-label": `board of ${"ab"[i]} at step ${board.step}` })] : []))));
       repaint();
     } catch {
       boards.hidden = true;

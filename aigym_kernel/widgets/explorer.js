@@ -79,7 +79,10 @@ function viewPane(host) {
   model.on("change:view", update);
   signal.addEventListener("abort", () => model.off("change:view", update));
   update();
-  return { node, current, keys: {}, help: [...panes.values()].flatMap((pane) => pane.help), repaint: () => current().repaint?.() };
+  const keys = Object.fromEntries(VIEWS.map(([name], i) => [String(i + 1), () => { change({ view: name }); }]));
+  /** @type {[string, string][]} */
+  const help = [["1 2 3", VIEWS.map(([, label]) => label.toLowerCase()).join(", ")], ...[...panes.values()].flatMap((pane) => pane.help)];
+  return { node, current, keys, help, repaint: () => current().repaint?.() };
 }
 
 /** @type {import("@anywidget/types").Render<State>} */
@@ -121,7 +124,7 @@ function render({ model, el }) {
   };
   /** @type {import("./keys.js").Keys} */
   const own = {
-    "/": search.focus, "?": toggleHelp, r: () => { ask("refresh"); }, l: live.toggle,
+    ...views.keys, "/": search.focus, "?": toggleHelp, r: () => { ask("refresh"); }, l: live.toggle,
     Escape: () => (document.activeElement && controlKind(document.activeElement) === "text" ? list.focus() : leave()),
   };
   for (const [key, does] of [...list.help, ...views.help, ...filters.help, ["/", "search"], ["r", "read the store again"],

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from aigym_kernel import rendering
+from aigym_kernel import contrasts, rendering
 from aigym_kernel.differences import Difference
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas
 
 FIRST_ROWS = 60
+DIFFERING = 12
 VIEWS = ("trajectory", "compare", "diff")
 _KEPT_IN_LINKS = ("where", *CHANGED)
 
@@ -199,7 +200,14 @@ class Explorer(anywidget.AnyWidget):
     def static_html(self) -> str:
         """The same as a picture, under 300 kB: no script."""
         error = f"<p>{rendering.escape(self.error)}</p>" if self.error else ""
-        return error + stills.explorer(self.rows[: stills.LISTED], self.total, self.trajectory)
+        listed = stills.explorer(self.rows[: stills.LISTED], self.total, self.trajectory)
+        if self.view == "compare" and self.comparison.get("groups"):
+            return error + contrasts.comparison(self.comparison) + listed
+        if self.view == "diff" and self.difference.get("a"):
+            return (
+                error + contrasts.difference(self.difference, [self.difference["rows"][:DIFFERING]]) + listed
+            )
+        return error + listed
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)

@@ -66,6 +66,8 @@ def trajectory(shown: Mapping[str, Any]) -> str:
         parts.append(_film(shown["boards"]))
     if shown["images"]:
         parts.append(_pictures(shown))
+    if shown["talk"]:
+        parts.append(_conversation(shown["talk"]))
     if shown["texts"]:
         parts.append(_exchange(shown))
     if shown["length"] > 1:
@@ -217,6 +219,35 @@ def _still(boards: Mapping[str, Any], t: int) -> str:
         f'<figure style="display:inline-block;margin:4px 8px 4px 0;text-align:center">{image}'
         f"<figcaption>{t}</figcaption></figure>"
     )
+
+
+def _conversation(talk: Mapping[str, Any]) -> str:
+    """The first turns, each to be opened, the last one open. Calls and answers stand under their turn."""
+    made: list[tuple[str, str]] = []
+    size = 0
+    for turn in talk["first"][:TURNS]:
+        said = [text for kind, text in turn["parts"] if kind == "t"]
+        body = "".join(
+            pre(_cut(_ESCAPES.sub("", text))) for text in [turn.get("reasoning", ""), *said] if text
+        )
+        for call in turn.get("calls", ()):
+            lines = [f"{name}: {text}" for name, text in call["arguments"]]
+            answers = [text for kind, text in call.get("result", ()) if kind == "t"]
+            body += f"<div>call of {escape(call['name'])}</div>{pre(_cut(chr(10).join(lines)))}"
+            answers.append(call.get("error", ""))
+            body += "".join(pre(_cut(_ESCAPES.sub("", text))) for text in answers if text)
+        size += len(body)
+        if size > EXCHANGE_HTML:
+            break
+        made.append((escape(f"{turn['role']}, step {turn['step']}"), body))
+    opened = ["", " open"]
+    parts = [
+        f"<details{opened[n == len(made)]}><summary>{head}</summary>{body}</details>"
+        for n, (head, body) in enumerate(made, start=1)
+    ]
+    if left := talk["turns"] - len(made):
+        parts.append(f"<p>{left:,} further turns are not shown here.</p>")
+    return "".join(parts)
 
 
 def _exchange(shown: Mapping[str, Any]) -> str:
