@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import RunRecord, Store
 from aigym_kernel.trajectories import Mark, Score, Trajectory
 from aigym_kernel.widgets import crossfilter, explore
+from aigym_kernel.widgets.answers import answer
 from aigym_kernel.widgets.columns import COLUMNS, Names, Numbers, Spread, Tags
 from aigym_kernel.widgets.filters import checked, condition, packed, unpacked
 
@@ -343,3 +345,26 @@ def test_keys_of_final_infos_are_charted_filtered_and_sorted_by(tmp_path: Path) 
     assert explorer.selection == store.sql(explorer.sql)["trajectory_id"].tolist() == ["t002", "t003", "t004"]
     explorer.filters = {"info.cause": [HOSTILE[1], None]}
     assert set(explorer.selection) == {"t001", "t005"} == set(store.sql(explorer.sql)["trajectory_id"])
+
+
+def test_a_run_or_store_that_is_gone_is_one_clear_error_and_the_rest_goes_on(tmp_path: Path) -> None:
+    store = Store(tmp_path / "data")
+    for run in "ab":
+        store.add_run(RunRecord(run_id=run, kind="rollout", name=run))
+        with store.writer(run) as writer:
+            for i in range(3):
+                writer.trajectory(trajectory(i, [1.0, 2.0], "x", id=f"{run}{i}"))
+    explorer = explore(store, selected="a1")
+    store.delete("b", ask=False)
+    ask = {"ask": "1", "what": "sparks", "ids": ["b0", "a0"]}
+    assert answer(explorer, ask)["value"] == {"b0": [], "a0": [1.0, 2.0]}
+    explorer.selected = "b0"
+    assert "unknown trajectory 'b0'" in explorer.error
+    explorer.refresh()
+    explorer.selected = "a0"
+    assert (explorer.error, explorer.total) == ("", 3)
+    shutil.rmtree(store.folder)
+    explorer.refresh()
+    assert "there is no store" in explorer.error
+    explorer.filters = {"length": (0, 9)}
+    assert explorer.total == 3

@@ -15,10 +15,10 @@ import { latest } from "./requests.js";
 
 /** @type {[keyof Row | "", string, string, string][]} column to sort by, heading, kind, width */
 const LIST_COLUMNS = [
-  ["started_at", "started", "time", "minmax(72px, .8fr)"], ["env_id", "env", "name", "minmax(54px, 1.3fr)"],
-  ["agent", "agent", "name", "minmax(44px, 1fr)"], ["outcome", "outcome", "badge", "86px"],
+  ["started_at", "started", "time", "minmax(86px, .4fr)"], ["env_id", "env", "name", "minmax(54px, 1.2fr)"],
+  ["agent", "agent", "name", "minmax(44px, 1fr)"], ["outcome", "outcome", "badge", "90px"],
   ["length", "steps", "number", "minmax(53px, .6fr)"], ["return", "return", "number", "minmax(57px, .7fr)"],
-  ["score", "score", "number", "minmax(53px, .5fr)"], ["", "rewards", "spark", "minmax(54px, .8fr)"],
+  ["score", "score", "number", "minmax(53px, .5fr)"], ["", "rewards", "spark", "minmax(58px, .8fr)"],
   ["tags", "tags", "name", "minmax(38px, .6fr)"],
 ];
 export const ROW_PX = 26;
