@@ -40,10 +40,10 @@ def column(name: str, *, text: bool = False) -> str:
     raise UnknownName("column of trajectories", name, [*COLUMNS, *_OF_RUNS, f"{_INFO}<key>"])
 
 
-def source(columns: Sequence[str]) -> str:
+def source(columns: Sequence[str], *, table: str = "trajectories") -> str:
     """What stands after FROM where these columns are used."""
     join = " LEFT JOIN runs r USING (run_id)" if set(columns) & set(_OF_RUNS) else ""
-    return f"trajectories t{join}"
+    return f"{table} t{join}"
 
 
 def order(name: str, *, descending: bool) -> str:

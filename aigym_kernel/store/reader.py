@@ -176,13 +176,19 @@ def page(
 ) -> Page:
     """Some trajectories; see `Store.page`."""
     tests, values = conditions(where or {}, search)
-    chosen = source([*(where or {}), order_by]) + (f" WHERE {' AND '.join(tests)}" if tests else "")
-    # The rows of one page are few: their run's kind is joined to them, not to all that were searched.
+    # The rows of one page are few: tags and their run's kind are joined to them, not to all that were
+    # searched.
+    named = [*(where or {}), order_by]
+    by_tags = "tags" in named
+    chosen = source(named, table="trajectories" if by_tags else "recorded.untagged")
+    chosen += f" WHERE {' AND '.join(tests)}" if tests else ""
+    tags = "" if by_tags else "coalesce(g.tags, []) AS tags, "
     query = (
         f"WITH page AS (SELECT t.*, row_number() OVER () AS place FROM (SELECT t.* FROM {chosen} "
         f"ORDER BY {order(order_by, descending=descending)} LIMIT ? OFFSET ?) t) "
-        f"SELECT page.* EXCLUDE (place, {', '.join(HIDDEN)}), r.kind FROM page "
-        "LEFT JOIN runs r USING (run_id) ORDER BY place"
+        f"SELECT page.* EXCLUDE (place, {', '.join(HIDDEN)}), {tags}r.kind FROM page "
+        "LEFT JOIN runs r ON page.run_id = r.run_id LEFT JOIN recorded.tagged g "
+        "ON page.run_id = g.run_id AND page.trajectory_id = g.trajectory_id ORDER BY place"
     )
     with open_snapshot(folder, "runs") as asked:
         rows = asked.rows(query, [*values, limit, offset])
