@@ -318,6 +318,22 @@ def test_what_is_none() -> None:
 # Playing again
 
 
+class Boarded(gymnasium.Env[Any, Any]):
+    """Has a board of any kind."""
+
+    def __init__(self, board: Any = None) -> None:
+        self._board = board
+
+    def board(self) -> Any:
+        return self._board
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return 0, {}
+
+    def step(self, action: Any) -> Any:
+        return 0, 0.0, True, False, {}
+
+
 class Strange(gymnasium.Env[Any, Any]):
     """Renders; and does what its arguments say."""
 
@@ -351,9 +367,19 @@ class Strange(gymnasium.Env[Any, Any]):
 
 @pytest.fixture(scope="module", autouse=True)
 def strange() -> Iterator[None]:
-    gymnasium.register("test/Strange-v0", Strange, disable_env_checker=True, order_enforce=False)
+    for name, kind in (("test/Strange-v0", Strange), ("test/Boarded-v0", Boarded)):
+        gymnasium.register(name, kind, disable_env_checker=True, order_enforce=False)
     yield
-    del gymnasium.registry["test/Strange-v0"]
+    del gymnasium.registry["test/Strange-v0"], gymnasium.registry["test/Boarded-v0"]
+
+
+def test_a_board_that_is_none_is_told_and_the_record_shown() -> None:
+    for board in (np.zeros((2, 2, 2), int), np.zeros((2, 2)), np.zeros((1_000, 1_000), int), "board", None):
+        head = shown(made([0, 0], env_id="test/Boarded-v0", seed=1, env_kwargs={"board": board}))
+        assert head["view"] == "values"
+        assert "not whole numbers in rows and columns" in head["notes"][0]
+    good = shown(made([0, 0], env_id="test/Boarded-v0", seed=1, env_kwargs={"board": [[1, -1], [0, 9]]}))
+    assert (good["view"], good["boards"]["first"]) == ("boards", [1, -1, 0, 9])
 
 
 def walked(steps: int = 100, fault: str = "") -> Trajectory:

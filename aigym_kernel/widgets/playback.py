@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
+from numpy.typing import NDArray
 
 from aigym_kernel.envs.replay import retrace
 from aigym_kernel.errors import AigymError
@@ -28,6 +29,7 @@ from aigym_kernel.widgets.pictures import data_uri, shrunk
 
 PATIENCE_S, HANGS_S = 1.0, 5.0
 FRAME_HEIGHT, FRAME_WIDTH = 300, 480
+MOST_CELLS = 10_000
 _KEPT_BYTES = 64_000_000
 
 T = TypeVar("T")
@@ -159,7 +161,17 @@ def boards(trajectory: Trajectory) -> Playback | None:
     """Plays a trajectory again whose environment has ``board()``: (rows, columns) of small integers."""
     if not hasattr(creator(trajectory.env_id), "board"):
         return None
-    return Playback(trajectory, lambda env: np.array(env.unwrapped.board(), dtype=np.int16))  # type: ignore[attr-defined]
+    return Playback(trajectory, _board)
+
+
+def _board(env: gymnasium.Env[Any, Any]) -> NDArray[np.int16]:
+    cells = np.asarray(env.unwrapped.board())  # type: ignore[attr-defined]
+    if cells.ndim != 2 or cells.dtype.kind not in "biu" or not 0 < cells.size <= MOST_CELLS:
+        raise AigymError(
+            f"board() gave {cells.dtype} of {cells.shape}, not whole numbers in rows and columns, "
+            f"{MOST_CELLS:,} at most"
+        )
+    return cells.astype(np.int16)
 
 
 def frames(trajectory: Trajectory) -> Playback | None:
