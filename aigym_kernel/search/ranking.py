@@ -46,7 +46,9 @@ class Cosines:
         self._lengths: Vectors = np.sqrt(np.maximum(squares, np.float32(1e-12)))
 
     def _dots(self, vector: Vectors) -> Vectors:
-        return np.concatenate([part @ vector for part in self._parts] or [np.zeros(0, np.float32)])
+        # Not `part @ vector`: on a busy machine BLAS's threads wait ten times as long for each other.
+        dots = [np.einsum("ij,j->i", part, vector) for part in self._parts]
+        return np.concatenate(dots or [np.zeros(0, np.float32)])
 
     def scores(self, vector: Vectors) -> Vectors:
         """One per row, from -1 to 1."""
