@@ -261,7 +261,8 @@ def main() -> None:
         if given.peers:
             from store_peers import Size, compare, show
 
-            size = Size(trajectories=given.peers, conversations=max(given.peers // 20, 10))
+            # Logs hold ten conversations of one of two models each.
+            size = Size(trajectories=given.peers, conversations=20 * max(given.peers // 400, 1))
             compared = compare(folder / "peers", size, rounds=3)
             show(compared)
     finally:
