@@ -96,8 +96,8 @@ export function listPane({ model, ask, change, signal }) {
 
   /** @type {Map<number, Row[]>} */
   let blocks = new Map();
-  /** @type {Set<number>} */
-  let fresh = new Set();
+  /** @type {Map<number, Promise<void>>} blocks of the present list, there or on their way */
+  let fresh = new Map();
   /** @type {Map<number, HTMLElement>} */
   const drawn = new Map();
   /** @type {Map<string, (number | null)[]>} */
@@ -107,14 +107,19 @@ export function listPane({ model, ask, change, signal }) {
   let anchor = -1; // where Shift begins
   let open = ""; // the trajectory that was opened last
   let wanted = ""; // the same until Python has confirmed it
+  let heading = -1; // the row that will be opened once it is known
 
   /** @param {number} i @returns {Row | undefined} */
   const rowAt = (i) => blocks.get(Math.floor(i / BLOCK))?.[i % BLOCK];
 
   /** @param {number} block */
-  async function load(block) {
-    if (fresh.has(block)) return;
-    fresh.add(block);
+  function load(block) {
+    const known = fresh.get(block) ?? fetchBlock(block);
+    fresh.set(block, known);
+    return known;
+  }
+  /** @param {number} block */
+  async function fetchBlock(block) {
     const stamp = model.get("stamp");
     try {
       const answer = await ask("rows", { from: block * BLOCK, to: (block + 1) * BLOCK });
@@ -205,13 +210,16 @@ export function listPane({ model, ask, change, signal }) {
   /** Opens the trajectory in a row, once it is known, and brings it into view. @param {number} i */
   async function go(i) {
     at = i;
+    heading = i;
     const top = i * ROW_PX;
     const view = grid.clientHeight - ROW_PX;
     if (top < grid.scrollTop) grid.scrollTop = top;
     else if (top + ROW_PX > grid.scrollTop + view) grid.scrollTop = top + ROW_PX - view;
     if (!rowAt(i)) await load(Math.floor(i / BLOCK));
+    if (heading !== i) return;
+    heading = -1;
     const row = rowAt(i);
-    if (at !== i || !row) return;
+    if (!row) return;
     if (row.trajectory_id !== open) {
       open = row.trajectory_id;
       wanted = open;
@@ -257,7 +265,7 @@ export function listPane({ model, ask, change, signal }) {
     const total = model.get("total");
     blocks = new Map([...blocks].filter(([block]) => block * BLOCK < total));
     blocks.set(0, model.get("rows"));
-    fresh = new Set([0]);
+    fresh = new Map([[0, Promise.resolve()]]);
     body.style.height = `${total * ROW_PX}px`;
     grid.setAttribute("aria-rowcount", String(total + 1));
     const offered = new Set(model.get("offered").map(([name]) => name));
@@ -293,7 +301,7 @@ export function listPane({ model, ask, change, signal }) {
     follow();
   });
   const follow = () => {
-    if (wanted) return;
+    if (wanted || heading >= 0) return;
     open = model.get("selected");
     place();
     draw();
