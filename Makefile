@@ -27,7 +27,7 @@ lab: .venv/core
 	PLOTLY_RENDERER=plotly_mimetype $(BIN)/jupyter lab --notebook-dir=notebooks
 
 PORT ?= 8866
-dashboard: .venv/core
+dashboard: .venv/dashboard
 	@$(BIN)/aigym dashboard --port $(PORT)
 
 .venv/bin/python:
@@ -39,6 +39,10 @@ dashboard: .venv/core
 .venv/core: .venv/bin/python $(INPUTS)
 	@echo "installing the pinned packages into .venv (a few minutes the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e .
+	@touch $@
+
+.venv/dashboard: .venv/core
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dashboard]'
 	@touch $@
 
 .venv/test: .venv/core
