@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -120,10 +120,18 @@ class _Unit:
     value: float
 
 
-def compare(*run_ids: str, metric: str = "return", store: Store | None = None) -> Comparison:
+class HasId(Protocol):
+    """A run, such as `runs.Run`."""
+
+    @property
+    def id(self) -> str: ...
+
+
+def compare(*runs: str | HasId, metric: str = "return", store: Store | None = None) -> Comparison:
     """Two or more runs side by side; see the module's text.
 
     Args:
+        runs: their ids, or the runs themselves.
         metric: a number column of trajectories (``return``, ``score``, ``length`` ...), or the name of a
             recorded metric.
         store: where they are; default: the store that AIGYM_DATA names.
@@ -132,6 +140,7 @@ def compare(*run_ids: str, metric: str = "return", store: Store | None = None) -
         UnknownName: no such run, or neither column nor metric of this name in any of them.
         AigymError: fewer than two runs, the same one twice, or more than 200.
     """
+    run_ids: list[str] = [getattr(run, "id", run) for run in runs]
     if len(run_ids) < 2:
         raise AigymError(f"compare: {len(run_ids)} run given; pass the ids of two or more")
     if len(run_ids) > MAX_RUNS:

@@ -221,6 +221,13 @@ def test_what_cannot_be_compared_is_refused(store_dir: Path) -> None:
             compare(*ids)
     with pytest.raises(UnknownName, match="unknown run 'nothing'"):
         compare("only", "nothing")
+    with pytest.raises(AigymError, match="run id 3 cannot name a folder"):
+        compare("only", 3)  # type: ignore[arg-type]
+
+
+def test_runs_may_be_given_themselves(store_dir: Path) -> None:
+    one, other = (aigym.load_run(run(name, [1, 2], algo=name)) for name in ("a", "b"))
+    assert called(compare(one, other)) == called(compare("a", "b"))
 
 
 # The page

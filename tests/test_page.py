@@ -106,8 +106,8 @@ def test_a_page_holds_the_list_and_what_can_be_played(store_dir: Path, tmp_path:
     games = rollout(agent, "aigym/Snake-v0", n=70)
     explorer = explore()
     path = tmp_path / "page.html"
-    html = explorer.to_html(path)
-    assert path.read_text(encoding="utf-8") == html
+    explorer.to_html(path)
+    html = path.read_text(encoding="utf-8")
     assert len(html.encode()) < page.LIMIT
     found = held(html)
     assert (found["state"]["total"], found["state"]["among"]) == (len(found["state"]["rows"]), len(games))

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import anywidget
 import traitlets
@@ -181,21 +181,26 @@ class Explorer(anywidget.AnyWidget):
             if not self.selected and self.rows:
                 self.selected = self.rows[0]["trajectory_id"]
 
-    def to_html(self, path: str | Path | None = None) -> str:
+    @overload
+    def to_html(self) -> str: ...
+    @overload
+    def to_html(self, path: str | Path) -> None: ...
+    def to_html(self, path: str | Path | None = None) -> str | None:
         """A page that shows and plays the same without a kernel and without a network, under 1 MB: the first
         rows of the list, the open trajectory, and others of the list while they fit. Written to ``path``
-        where one is given.
+        where one is given, else returned.
 
         Raises:
             AigymError: ``path`` cannot be written.
         """
         page = saved.whole(self)
-        if path is not None:
-            try:
-                Path(path).expanduser().write_text(page, encoding="utf-8")
-            except OSError as error:
-                raise AigymError(f"cannot write {path}: {error.strerror or error}") from None
-        return page
+        if path is None:
+            return page
+        try:
+            Path(path).expanduser().write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise AigymError(f"cannot write {path}: {error.strerror or error}") from None
+        return None
 
     def static_html(self) -> str:
         """The same as a picture, under 300 kB: no script."""
