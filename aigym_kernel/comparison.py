@@ -140,7 +140,8 @@ def compare(*runs: str | HasId, metric: str = "return", store: Store | None = No
         UnknownName: no such run, or neither column nor metric of this name in any of them.
         AigymError: fewer than two runs, the same one twice, or more than 200.
     """
-    run_ids: list[str] = [getattr(run, "id", run) for run in runs]
+    given: tuple[Any, ...] = runs
+    run_ids: list[str] = [getattr(run, "id", run) for run in given]
     if len(run_ids) < 2:
         raise AigymError(f"compare: {len(run_ids)} run given; pass the ids of two or more")
     if len(run_ids) > MAX_RUNS:
