@@ -133,7 +133,7 @@ def test_filters_search_and_order(lab: Lab) -> None:
     lab.expect(f"{rows}.length > 0 && {rows}.every(r => r.innerText.includes('Snake'))")
     newest = lab.page.locator(ROW).first.get_attribute("data-id")
     lab.page.locator(".aigym-grid-head button:has-text('steps')").click()
-    steps = f"{rows}.map(r => Number(r.children[4].innerText))"
+    steps = f"{rows}.map(r => Number(r.querySelector('.aigym-cell-number').innerText.replace(',', '')))"
     lab.expect(f"{steps}.every((n, i, all) => i == 0 || n <= all[i - 1])")
     lab.page.locator(".aigym-grid-head button:has-text('steps')").click()
     lab.expect(f"{steps}.every((n, i, all) => i == 0 || n >= all[i - 1])")
