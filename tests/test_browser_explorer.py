@@ -196,8 +196,16 @@ def test_the_list_sorts_marks_and_scrolls_by_mouse_and_python_knows(lab: Lab) ->
     page.locator(".aigym-row").nth(3).click(modifiers=["Control"])
     page.locator(".aigym-row").nth(7).click(modifiers=["Shift"])
     page.wait_for_selector(".aigym-list-foot .aigym-chip:has-text('5 marked')")
-    page.evaluate("document.querySelector('.aigym-grid').scrollTop = 40000")
-    lab.expect(f"{ROWS}.length && {ROWS}.every(row => row.dataset.id)")
+    page.evaluate("window.line = document.querySelector('.aigym-row')")
+    for top in (40000, 40300, 39900):
+        page.evaluate(f"document.querySelector('.aigym-grid').scrollTop = {top}")
+        index = f"{ROWS}.map(row => Number(row.getAttribute('aria-rowindex')))"
+        near = f"{top} / 26 - 12 < {index}[0] && {index}[0] < {top} / 26 + 2"
+        lab.expect(f"{near} && {index}.every((n, i, all) => !i || n === all[i - 1] + 1)")
+        lab.expect(f"{ROWS}.length && {ROWS}.every(row => row.dataset.id && !row.ariaBusy)")
+        lab.expect(f"{ROWS}.every(row => row.offsetTop === 26 * (row.ariaRowIndex - 2))")
+    assert page.evaluate("window.line.isConnected"), "lines are recycled"
+    lab.expect(f"{ROWS}.every(row => row.querySelector('.aigym-spark'))")
     drag(lab, "length", 0.5, 0.8)
     page.wait_for_selector(".aigym-chips .aigym-chip")
     brushed = total(lab)

@@ -2,9 +2,11 @@
 /**
  * The explorer's list: only the rows in view are there, and their values come in blocks from Python.
  *
- * The grid keeps the focus; its active row is the open trajectory. Rows can be marked beside that (`chosen`).
+ * The lines (see line.js) are recycled: as the list scrolls, those that left come in again at the other end.
+ * A row is asked for when it will be looked at, not while it passes by. The grid keeps the focus; its active row is the open trajectory. Rows can be marked beside that (`chosen`).
  */
-import { badge, formatNumber, formatTime, h, svg } from "./drawing.js";
+import { formatNumber, h } from "./drawing.js";
+import { listLine, setAttribute, spark } from "./line.js";
 import { latest } from "./requests.js";
 
 /**
@@ -25,6 +27,7 @@ export const ROW_PX = 26;
 export const BLOCK = 60;
 const OVERSCAN = 8;
 const SPARK_MS = 150;
+const PASSED_MS = 60;
 
 /** Which rows to draw: [from, to). @param {number} top scrolled by, in pixels @param {number} height of the view
  * @param {number} total rows @returns {[number, number]} */
@@ -37,38 +40,6 @@ export function inView(top, height, total) {
 export function blocksOf(from, to) {
   const first = Math.floor(from / BLOCK);
   return to > from ? Array.from({ length: Math.floor((to - 1) / BLOCK) - first + 1 }, (_, i) => first + i) : [];
-}
-
-/** The bars of a small picture of rewards: gains above 1, losses below it, one unit wide, at most one high.
- * @param {readonly (number | null)[]} rewards @param {1 | -1} sign */
-export function sparkPath(rewards, sign) {
-  const most = Math.max(...rewards.map((r) => Math.abs(r ?? 0)), 0) || 1;
-  return rewards
-    .map((r, i) => ((r ?? 0) * sign > 0 ? `M${i + 0.1} 1v${(-Number(r) / most).toFixed(2)}h.8V1z` : ""))
-    .join("");
-}
-
-/** @param {readonly (number | null)[] | undefined} rewards */
-function spark(rewards) {
-  if (!rewards?.length) return "";
-  const [up, down] = [rewards.some((r) => Number(r) > 0), rewards.some((r) => Number(r) < 0)];
-  const [top, height] = up && down ? [0, 2] : down ? [1, 1] : [0, 1];
-  return svg("svg", { viewBox: `0 ${top} ${rewards.length} ${height}`, preserveAspectRatio: "none", class: "aigym-spark", "aria-hidden": "true" },
-    svg("path", { class: "aigym-up", d: sparkPath(rewards, 1) }), svg("path", { class: "aigym-down", d: sparkPath(rewards, -1) }));
-}
-
-/** @param {Row} row @param {keyof Row} column @param {Date} now @returns {Node | string} */
-function listCell(row, column, now) {
-  const value = row[column];
-  if (column === "started_at") return formatTime(row.started_at, now);
-  if (column === "outcome") return badge(row.outcome ?? "none");
-  if (column === "env_id") return (row.env_id ?? "–").replace(/^aigym\//, "");
-  if (column === "tags") return h("span", {}, ...row.tags.map((tag) => h("span", { class: "aigym-tag" }, tag)));
-  if (column === "score" && typeof value === "number") {
-    const passed = { passed: "aigym-full", failed: "aigym-short" }[row.outcome ?? ""] ?? "";
-    return h("span", { class: `aigym-score ${passed}` }, formatNumber(value));
-  }
-  return typeof value === "number" || value === null ? formatNumber(value) : String(value);
 }
 
 /** @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane & {focus: () => void, hold: () => [string[], (places: number[]) => void]}} */
@@ -96,12 +67,14 @@ export function listPane({ model, ask, change, signal }) {
 
   /** @type {Map<number, Row[]>} */
   let blocks = new Map();
-  /** @type {Map<number, Promise<void>>} blocks of the present list, there or on their way */
+  /** @type {Map<number, Promise<boolean>>} blocks of the present list, there or on their way */
   let fresh = new Map();
-  /** @type {Map<number, HTMLElement>} */
-  const drawn = new Map();
-  /** @type {Map<string, (number | null)[]>} */
+  /** Those in view, in their order, without a gap. @type {import("./line.js").Line[]} */
+  let lines = [];
+  /** Drawn once for each trajectory. @type {Map<string, Node>} */
   const sparks = new Map();
+  let height = 0; // of the view
+  let lastTop = 0; // where it was drawn
   let chosen = new Set(model.get("chosen")); // ahead of what Python has confirmed, as is `open`
   let at = -1; // the active row
   let anchor = -1; // where Shift begins
@@ -118,70 +91,84 @@ export function listPane({ model, ask, change, signal }) {
     fresh.set(block, known);
     return known;
   }
-  /** @param {number} block */
+  /** @param {number} block @returns {Promise<boolean>} whether to go on asking */
   async function fetchBlock(block) {
     const stamp = model.get("stamp");
     try {
       const answer = await ask("rows", { from: block * BLOCK, to: (block + 1) * BLOCK });
-      if (answer.stamp !== model.get("stamp")) return;
-      blocks.set(block, answer.rows);
-      draw();
+      if (answer.stamp === model.get("stamp")) {
+        blocks.set(block, answer.rows);
+        draw();
+      }
+      return true;
     } catch {
       if (stamp === model.get("stamp")) fresh.delete(block);
+      return stamp !== model.get("stamp");
     }
   }
-  /** @param {HTMLElement} line @param {number} i @param {Row | undefined} row @param {Date} now */
-  function fill(line, i, row, now) {
-    line.dataset.id = row?.trajectory_id ?? "";
-    line.title = row ? `${row.trajectory_id}, run ${row.run_id}` : "";
-    line.replaceChildren(h("div", { role: "gridcell", class: "aigym-check" }, "✓"), ...columns.map(([column, , kind]) =>
-      h("div", { role: "gridcell", class: `aigym-cell-${kind}` }, !row ? "…" : column ? listCell(row, column, now) : spark(sparks.get(row.trajectory_id)))));
-    line.dataset.drawn = String(!!row && sparks.has(row.trajectory_id));
-    line.setAttribute("aria-rowindex", String(i + 2));
+  let loading = false;
+  /** Fetches what is in view; what has come into view meanwhile, after that. */
+  async function loadInView() {
+    if (loading || signal.aborted) return;
+    const missing = blocksOf(...inView(lastTop, height, model.get("total"))).filter((block) => !fresh.has(block));
+    if (!missing.length) return;
+    loading = true;
+    const further = await Promise.all(missing.map(load));
+    loading = false;
+    if (further.every(Boolean)) loadInView();
+  }
+  /** Puts lines where rows [from, to) are. @param {number} from @param {number} to */
+  function arrange(from, to) {
+    const put = (/** @type {typeof lines[0]} */ line, /** @type {number} */ i) => line.move(i, i * ROW_PX, `aigym-${mark}-${i}`);
+    const spare = lines.filter(({ i }) => i < from || i >= to);
+    if (spare.length === lines.length) spare.splice(0, to - from).forEach((line, k) => put(line, from + k));
+    const kept = lines.filter((line) => !spare.includes(line));
+    for (const line of spare.splice(Math.max(0, to - from - kept.length))) line.node.remove();
+    const next = () => spare.pop() ?? listLine(columns);
+    while (kept.length && kept[0].i > from) {
+      const line = next();
+      put(line, kept[0].i - 1);
+      body.prepend(line.node);
+      kept.unshift(line);
+    }
+    while (kept.length < to - from) {
+      const line = next();
+      put(line, from + kept.length);
+      body.append(line.node);
+      kept.push(line);
+    }
+    lines = kept;
   }
   function draw() {
-    const total = model.get("total");
-    const [from, to] = inView(grid.scrollTop, grid.clientHeight, total);
+    const top = grid.scrollTop;
+    const [from, to] = inView(top, height, model.get("total"));
+    if (lines.length !== to - from || lines[0]?.i !== from) arrange(from, to);
     const now = new Date();
-    for (const [i, line] of drawn) {
-      if (i >= from && i < to) continue;
-      line.remove();
-      drawn.delete(i);
+    for (const line of lines) {
+      const row = rowAt(line.i);
+      line.tell(row, row && sparks.get(row.trajectory_id), now);
+      line.state(!!row && chosen.has(row.trajectory_id), !!row && row.trajectory_id === open);
     }
-    for (let i = from; i < to; i++) {
-      let line = drawn.get(i);
-      const row = rowAt(i);
-      if (!line) {
-        line = h("div", { role: "row", class: "aigym-row", id: `aigym-${mark}-${i}`, style: `top: ${i * ROW_PX}px` });
-        drawn.set(i, line);
-        fill(line, i, row, now);
-        const after = /** @type {HTMLElement[]} */ ([...body.children]).find((one) => Number(one.getAttribute("aria-rowindex")) > i + 2);
-        body.insertBefore(line, after ?? null);
-      } else if (line.dataset.stamp !== String(model.get("stamp")) || line.dataset.id !== (row?.trajectory_id ?? "")
-        || line.dataset.drawn !== String(!!row && sparks.has(row.trajectory_id))) {
-        fill(line, i, row, now);
-      }
-      line.dataset.stamp = String(model.get("stamp"));
-      line.setAttribute("aria-selected", String(!!row && chosen.has(row.trajectory_id)));
-      if (row && row.trajectory_id === open) line.setAttribute("aria-current", "true");
-      else line.removeAttribute("aria-current");
-    }
-    const active = drawn.get(at);
-    if (active) grid.setAttribute("aria-activedescendant", active.id);
-    else grid.removeAttribute("aria-activedescendant");
-    for (const block of blocksOf(from, to)) load(block);
+    setAttribute(grid, "aria-activedescendant", lines[at - from]?.node.id ?? null);
+    window.clearTimeout(restTimer);
+    // Rows that fly past, more than a view of them between two frames, are not asked for.
+    const past = Math.abs(top - lastTop) > height;
+    lastTop = top;
+    if (past) restTimer = window.setTimeout(loadInView, PASSED_MS);
+    else loadInView();
     window.clearTimeout(sparkTimer);
     sparkTimer = window.setTimeout(loadSparks, SPARK_MS);
   }
+  let restTimer = 0;
   let sparkTimer = 0;
-  signal.addEventListener("abort", () => window.clearTimeout(sparkTimer));
+  signal.addEventListener("abort", () => { window.clearTimeout(sparkTimer); window.clearTimeout(restTimer); });
   /** Fetches the pictures of the rows in view, once scrolling and brushing have come to rest. */
   async function loadSparks() {
-    const ids = [...drawn.values()].map((line) => line.dataset.id ?? "").filter((id) => id && !sparks.has(id));
+    const ids = lines.map(({ i }) => rowAt(i)?.trajectory_id ?? "").filter((id) => id && !sparks.has(id));
     if (!ids.length || silent) return;
     if (sparks.size > 5000) sparks.clear();
     try {
-      for (const [id, values] of Object.entries(await ask("sparks", { ids }, { quietly: true }))) sparks.set(id, values);
+      for (const [id, values] of Object.entries(await ask("sparks", { ids }, { quietly: true }))) sparks.set(id, spark(values));
       draw();
     } catch {
       silent = true; // until the list changes, which needs a kernel
@@ -240,19 +227,19 @@ export function listPane({ model, ask, change, signal }) {
   };
   body.addEventListener("click", (event) => {
     const line = /** @type {HTMLElement} */ (event.target).closest(".aigym-row");
-    const found = [...drawn].find(([, one]) => one === line);
+    const i = lines.find((one) => one.node === line)?.i;
     grid.focus({ preventScroll: true });
-    if (!found) return;
+    if (i === undefined) return;
     const onCheck = /** @type {HTMLElement} */ (event.target).classList.contains("aigym-check");
-    if (event.shiftKey) extend(found[0]);
-    else if (event.ctrlKey || event.metaKey || onCheck) toggle(found[0]);
+    if (event.shiftKey) extend(i);
+    else if (event.ctrlKey || event.metaKey || onCheck) toggle(i);
     else {
-      anchor = found[0];
-      go(found[0]);
+      anchor = i;
+      go(i);
     }
   });
   let frame = 0;
-  grid.addEventListener("scroll", () => { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); });
+  grid.addEventListener("scroll", () => { frame ||= requestAnimationFrame(() => { frame = 0; draw(); }); }, { passive: true });
 
   function place() {
     at = -1;
@@ -265,13 +252,15 @@ export function listPane({ model, ask, change, signal }) {
     const total = model.get("total");
     blocks = new Map([...blocks].filter(([block]) => block * BLOCK < total));
     blocks.set(0, model.get("rows"));
-    fresh = new Map([[0, Promise.resolve()]]);
+    fresh = new Map([[0, Promise.resolve(true)]]);
     body.style.height = `${total * ROW_PX}px`;
     grid.setAttribute("aria-rowcount", String(total + 1));
     const offered = new Set(model.get("offered").map(([name]) => name));
     const next = LIST_COLUMNS.filter(([column]) => !column || offered.has(column));
     if (next.length !== columns.length || next.some((one, i) => one !== columns[i])) {
       columns = next;
+      lines = [];
+      body.replaceChildren();
       header.replaceChildren(h("div", { role: "columnheader", "aria-label": "marked" }), ...columns.map(makeHead));
       grid.style.setProperty("--aigym-columns", `20px ${columns.map(([, , , width]) => width).join(" ")}`);
     }
@@ -312,7 +301,7 @@ export function listPane({ model, ask, change, signal }) {
     model.on(`change:${name}`, act);
     signal.addEventListener("abort", () => model.off(`change:${name}`, act));
   }
-  const sizes = new ResizeObserver(draw);
+  const sizes = new ResizeObserver(() => { height = grid.clientHeight; draw(); });
   sizes.observe(grid);
   signal.addEventListener("abort", () => sizes.disconnect());
   open = model.get("selected");

@@ -16,7 +16,18 @@ FOLDER = Path(__file__).parent
 TALK = ("markdown", "windowed", "conversation")
 PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", *TALK, "player")
 BESIDE = ("compare", "diff")
-EXPLORER = ("drawing", "keys", "requests", "crossfilter", "list", "live", *PLAYER, *BESIDE, "explorer")
+EXPLORER = (
+    "drawing",
+    "keys",
+    "requests",
+    "crossfilter",
+    "line",
+    "list",
+    "live",
+    *PLAYER,
+    *BESIDE,
+    "explorer",
+)
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z]+\.js";\n', re.MULTILINE)
 
 

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import * as c from "../../aigym_kernel/widgets/crossfilter.js";
-import { blocksOf, inView, sparkPath, BLOCK, ROW_PX } from "../../aigym_kernel/widgets/list.js";
+import { cellText, sparkPath } from "../../aigym_kernel/widgets/line.js";
+import { blocksOf, inView, BLOCK, ROW_PX } from "../../aigym_kernel/widgets/list.js";
 import { latest } from "../../aigym_kernel/widgets/requests.js";
 
 const EDGES = [0, 1, 2, 3, 4];
@@ -63,6 +64,13 @@ test("only the rows in view, and the blocks that hold them", () => {
 test("a small picture has its gains above and its losses below", () => {
   assert.equal(sparkPath([2, -1, null, 0], 1), "M0.1 1v-1.00h.8V1z");
   assert.equal(sparkPath([2, -1, null, 0], -1), "M1.1 1v0.50h.8V1z");
+});
+
+test("a cell says what its row has, and what kind of thing that is", () => {
+  const row = { env_id: "aigym/Snake-v0", agent: null, outcome: "passed", length: 1200, return: "Infinity", score: 0.5, started_at: null };
+  const told = Object.keys(row).map((column) => cellText(row, column, NOW));
+  assert.deepEqual(told, [["Snake-v0", ""], ["–", ""], ["passed", "aigym-badge aigym-good"], ["1,200", ""], ["Infinity", ""],
+    ["0.5", "aigym-score aigym-full"], ["–", ""]]);
 });
 
 test("while a request is on its way, only the latest of the next ones is kept", async () => {
