@@ -79,6 +79,28 @@ def record_talks() -> None:
     record("talks", [talk(3), talk(3, " once more")])
 
 
+def record_topics() -> None:
+    """Four short conversations about four things, one of them with markup."""
+    topics = {
+        "cook": "Write a recipe for pancakes: mix flour, eggs and milk.",
+        "baker": "Bake a cake of flour, eggs and milk. <img src=x onerror='window.pwned=1'>",
+        "sorter": "Sort the employees by their salary.",
+        "keeper": "Evict the least recently used entry of a cache.",
+    }
+    record(
+        "topics",
+        [
+            conversation(
+                [Message(role="user", content=text), Message(role="assistant", content="Done.")],
+                env_id="Chat-v0",
+                agent=agent,
+                id=f"topic-{agent}",
+            )
+            for agent, text in topics.items()
+        ],
+    )
+
+
 def record_long() -> None:
     """One conversation of 6,702 messages."""
     record("long", [talk(3_350)])

@@ -170,6 +170,64 @@ def test_boards_stand_side_by_side_where_two_games_part(lab: Lab) -> None:
     lab.theme("JupyterLab Light")
 
 
+def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
+    open_explorer(lab, "similar.ipynb", "topics", where="{'run_id': 'topics'}")
+    page, cells = lab.page, lab.cells()
+    found = page.locator(".aigym-alike button")
+    page.locator(f"{ROW}[data-id=topic-cook]").click()
+    lab.expect("document.querySelector('.aigym-heading').innerText.includes('by cook')")
+    page.get_by_role("button", name="similar").click()
+    lab.expect("document.querySelectorAll('.aigym-alike button').length === 3")
+    assert found.first.get_attribute("data-id") == "topic-baker"
+    assert {"flour", "eggs", "milk"} <= set(found.first.locator("mark").all_inner_texts())
+    assert "onerror" in found.first.inner_text()
+    assert page.locator(".aigym-alike img").count() == 0
+    assert page.evaluate("window.pwned") is None
+    found.first.click()
+    lab.expect("document.querySelector('.aigym-heading').innerText.includes('by baker')")
+    lab.wait(".aigym-alike button[aria-current]")
+    assert found.count() == 3, "the list stays"
+    page.get_by_role("button", name="mark them").click()
+    lab.expect(f"document.querySelectorAll('{ROW}[aria-selected=true]').length === 4")
+    for theme in ("Light", "Dark"):
+        lab.theme(f"JupyterLab {theme}")
+        for width in (1280, 800):
+            page.set_viewport_size({"width": width, "height": 900})
+            lab.shot(f"similar-{theme.lower()}-{width}", ".aigym-explorer")
+            fits = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.aigym-similar'))"
+            assert page.evaluate(fits)
+    lab.theme("JupyterLab Light")
+    page.locator("[data-view=diff]").click()
+    lab.wait(".aigym-diff .aigym-pair")
+    assert "pancakes" in lab.text(".aigym-diff"), "what was asked about stands beside the nearest"
+    page.locator("[data-view=trajectory]").click()
+    page.locator(".aigym-grid").focus()
+    page.keyboard.press("s")
+    lab.expect("document.querySelector('.aigym-similar').innerText.includes('3 like topic-baker')")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    lab.expect("document.querySelector('.aigym-heading').innerText.includes('by cook')")
+    page.locator("select[aria-label=by]").select_option("words")
+    lab.expect("!document.querySelector('.aigym-similar').hasAttribute('aria-busy')")
+    text = page.get_by_label("find trajectories about a text")
+    text.fill('flour "recently used"')
+    text.press("Enter")
+    lab.expect("document.querySelector('.aigym-similar').innerText.includes('nothing about')")
+    text.fill("flour")
+    text.press("Enter")
+    lab.expect("document.querySelectorAll('.aigym-alike button').length === 2")
+    text.fill("?!")
+    text.press("Enter")
+    lab.expect("document.querySelector('.aigym-similar [role=alert]').innerText.includes('has no word')")
+    page.locator("input[aria-label=search]").fill("baker")
+    lab.expect(f"document.querySelectorAll('{ROW}').length === 1")
+    text.fill("flour")
+    text.press("Enter")
+    lab.expect("document.querySelector('.aigym-similar').innerText.includes('1 of those that pass')")
+    assert found.get_attribute("data-id") == "topic-baker"
+    assert lab.cells() == cells
+
+
 def test_hostile_text_stays_text_in_every_field_and_every_view(lab: Lab) -> None:
     dialogs: list[str] = []
     lab.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))

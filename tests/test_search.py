@@ -20,7 +20,7 @@ from conftest import missing
 import aigym_kernel as aigym
 from aigym_kernel.cli import main
 from aigym_kernel.errors import AigymError, StoreError, StoreWarning, UnknownName
-from aigym_kernel.search import documents, kept, similar
+from aigym_kernel.search import documents, kept, ranking, similar
 from aigym_kernel.search.embedders import HashedWords
 from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.store.snapshot import open_snapshot
@@ -142,6 +142,24 @@ def test_where_narrows(store: Store) -> None:
     assert set(ids(similar("salary", where={"kind": "rollout"}))) == {*TEXTS, "mine"}
     with pytest.raises(UnknownName, match="env_id"):
         similar("salary", where={"env": "x"})
+
+
+def test_ids_limit_what_is_searched(store: Store) -> None:
+    assert set(ids(similar("salary", where=["cache", "recipe", "not recorded"]))) == {"cache", "recipe"}
+    assert similar("salary", by="words", where=["cache"]).empty
+    assert similar("salary", where=[]).empty
+    assert ids(similar("sorting", where=["sorting", "cache"])) == ["cache"]
+    with pytest.raises(AigymError, match="where='cache' is a text"):
+        similar("salary", where="cache")
+
+
+def test_the_words_that_were_looked_for_are_told(store: Store) -> None:
+    found = similar("Stack of BRACKETS", by="words")
+    parts = ranking.parts(found["excerpt"][0], found.attrs["words"])
+    assert "".join(parts) == found["excerpt"][0]
+    assert parts[1::2] == ["stack", "brackets"]
+    assert ranking.parts("max_depth, nothing", ["depth"]) == ["", "max_depth", ", nothing"]
+    assert ranking.parts("nothing", ["depth"]) == ["nothing"]
 
 
 def test_all_that_was_said_is_searched(store: Store) -> None:
@@ -489,9 +507,31 @@ def test_the_explorer_asks_for_what_is_similar(store: Store) -> None:
     rows = found["value"]["rows"]
     assert rows[0]["trajectory_id"] == "sorting"
     assert rows[0]["score"] is None
+    assert rows[0]["excerpt"][1] == "salary"
     json.dumps(rows, allow_nan=False)
     refused = answer(explorer, {"ask": "x-2", "what": "similar", "question": "", "k": 2})
     assert "has no word" in refused["error"]
+
+
+def test_the_explorer_finds_only_what_passes_its_filters(store: Store) -> None:
+    record(store, plays("numbers", 0.3, n=3))
+    record(store, plays("others", 0.3, n=3, **(fifty() | {"rewards": np.zeros(50)})))
+
+    def found(explorer: Any, question: str) -> set[str]:
+        asked = {"ask": "x-1", "what": "similar", "question": question, "k": 100}
+        return {row["trajectory_id"] for row in answer(explorer, asked)["value"]["rows"]}
+
+    zeros = {f"others-{i}" for i in range(3)}
+    ones = {f"numbers-{i}" for i in range(3)}
+    assert found(aigym.explore(), "salary") == {*TEXTS, *zeros, *ones}
+    assert found(aigym.explore(where={"agent": "model"}), "salary") == set(TEXTS)
+    assert found(aigym.explore(where={"agent": "policy"}, filters={"return": (None, 0)}), "salary") == zeros
+    assert found(aigym.explore(filters={"reward": (1, 1)}), "others-0") == ones
+    explorer = aigym.explore()
+    explorer.search = "NUMBERS"
+    assert found(explorer, "numbers-0") == ones - {"numbers-0"}
+    explorer.search = "nobody's"
+    assert found(explorer, "salary") == set()
 
 
 def test_what_killed_processes_left_is_removed(store: Store) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,7 +65,7 @@ def similar(
     store: Store | None = None,
     by: Literal["meaning", "words"] = "meaning",
     embedder: Embedder | str | None = None,
-    where: Mapping[str, Any] | None = None,
+    where: Mapping[str, Any] | Sequence[str] | None = None,
 ) -> pandas.DataFrame:
     """The recorded trajectories that are most like the question, the nearest first.
 
@@ -73,7 +73,8 @@ def similar(
     ``score``, ``excerpt`` (the passage that has most words of the question). Similarity by meaning lies
     between -1 and 1: of a trajectory the cosine of the two vectors less the mean of all; of a text two parts
     of that and one part of its words, as a share of the best. By words it is BM25, from 0 on, and what has
-    no word of the question is left out. A recorded trajectory is not among those that are like it.
+    no word of the question is left out. A recorded trajectory is not among those that are like it. The words
+    that excerpts were taken around are in ``attrs["words"]``; `ranking.parts` shows where they are.
 
     Args:
         question: a Trajectory, recorded or not; the id of a recorded one; or a text.
@@ -83,11 +84,11 @@ def similar(
             phrase in double quotes has to occur.
         embedder: what makes vectors: an `Embedder`, or the name or path of a sentence-transformers model;
             by default `HashedWords`.
-        where: only trajectories of which this holds, as in `Store.page`.
+        where: only trajectories of which this holds, as in `Store.page`; or the ids of the only ones.
 
     Raises:
-        AigymError: the question is empty or no such thing, k is out of range, or the embedder is missing or
-            gives what are no vectors.
+        AigymError: the question is empty or no such thing, k is out of range, ``where`` is a text, or the
+            embedder is missing or gives what are no vectors.
         UnknownName: no trajectory has this id, or a column that trajectories do not have.
         StoreError: the store is missing, broken or newer than this version.
     """
@@ -97,14 +98,19 @@ def similar(
     if by == "words" and embedder is not None:
         raise AigymError("embedder= goes with by='meaning'; by='words' needs none, leave one of them out")
     _check_question(question)
+    if isinstance(where, str):
+        raise AigymError(f"where={where!r:.80} is a text; pass {{column: value}}, or a list of ids")
     chosen = _embedder(embedder)
     folder = (store or Store()).folder
-    source, values = selection(where or {})
-    with _lock, open_snapshot(folder, "runs" if "kind" in (where or {}) else "") as snapshot:
+    conditions = where if isinstance(where, Mapping) else {}
+    source, values = selection(conditions)
+    with _lock, open_snapshot(folder, "runs" if "kind" in conditions else "") as snapshot:
         recorded = upkeep.look(snapshot, folder)
         text, itself = _asked(recorded, question)
         among = pc.not_equal(recorded.ids, itself or "").to_numpy()
-        if where:
+        if where is not None and not isinstance(where, Mapping):
+            among &= pc.is_in(recorded.ids, value_set=pa.array(list(where), pa.string())).to_numpy()
+        elif conditions:
             some = snapshot.arrow(f"SELECT t.trajectory_id FROM {source}", values)["trajectory_id"]
             among &= pc.is_in(recorded.ids, value_set=some.combine_chunks()).to_numpy()
         sought = ranking.telling(text) or list(dict.fromkeys(ranking.words(text)))
@@ -251,4 +257,6 @@ def _answer(
         {**rows[key], "similarity": float(score), "excerpt": ranking.excerpt(said.get(key[0], ""), sought)}
         for key, score in zip(zip(ids, runs), scores)
     ]
-    return pandas.DataFrame(answer, columns=list(_COLUMNS)).astype(_COLUMNS)
+    frame = pandas.DataFrame(answer, columns=list(_COLUMNS)).astype(_COLUMNS)
+    frame.attrs["words"] = sought
+    return frame

@@ -3,6 +3,7 @@
 cosines(kept, vector)                 one similarity per kept vector
 Words(kept).scores(words)             BM25 of each kept document
 excerpt(document, words)              the passage with most of the words
+parts(excerpt, words)                 the same in parts, every second of which is one of the words
 """
 
 from __future__ import annotations
@@ -152,8 +153,7 @@ def excerpt(document: str, wanted: Sequence[str]) -> str:
     """Up to about 200 characters of a document, around the most of the wanted words; its beginning where
     there is none of them."""
     text = " ".join(document.split("\n#", 1)[0].split())
-    sought = {word.casefold() for word in wanted}
-    places = [m for m in _WORD.finditer(text) if sought & set(words(m[0]))]
+    places = _places(text, wanted)
     best, start = 0, 0
     for i, first in enumerate(places):
         near = {m[0].casefold() for m in places[i : i + 40] if m.end() <= first.start() + _EXCERPT}
@@ -164,3 +164,17 @@ def excerpt(document: str, wanted: Sequence[str]) -> str:
         start += 1
     part = text[start : start + _EXCERPT]
     return f"{'... ' if start else ''}{part.strip()}{' ...' if start + _EXCERPT < len(text) else ''}"
+
+
+def parts(text: str, wanted: Sequence[str]) -> list[str]:
+    """The text cut at the wanted words: the first, third, ... part is what stands between them."""
+    found, end = list[str](), 0
+    for place in _places(text, wanted):
+        found += [text[end : place.start()], place[0]]
+        end = place.end()
+    return [*found, text[end:]]
+
+
+def _places(text: str, wanted: Sequence[str]) -> list[re.Match[str]]:
+    sought = {word.casefold() for word in wanted}
+    return [m for m in _WORD.finditer(text) if not sought.isdisjoint(words(m[0]))]

@@ -9,6 +9,7 @@ import { conversationScene } from "./conversation.js";
 import { clamp, formatNumber, h, icon } from "./drawing.js";
 import { findBar } from "./find.js";
 import { boardScene, frameScene, imageScene, terminalScene, textScene } from "./scenes.js";
+import { similarTo } from "./similar.js";
 import { jsonScene, stepScene, treeScene, valueScene } from "./tables.js";
 import { neighbourEvent, timeline } from "./timeline.js";
 
@@ -330,7 +331,8 @@ export function player({ ask, onStep, signal }) {
 }
 
 /** The trajectory that is open. @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane} */
-export function trajectoryPane({ model, ask, signal }) {
+export function trajectoryPane(host) {
+  const { model, ask, signal } = host;
   let saveTimer = 0;
   const stage = player({
     ask, signal,
@@ -354,5 +356,9 @@ export function trajectoryPane({ model, ask, signal }) {
     signal.addEventListener("abort", () => model.off(`change:${name}`, act));
   }
   show();
-  return { node: stage.node, keys: stage.keys, help: stage.help, repaint: stage.repaint };
+  const similar = similarTo(host);
+  return {
+    node: h("div", {}, stage.node, similar.node),
+    keys: { ...stage.keys, ...similar.keys }, help: [...stage.help, ...similar.help], repaint: stage.repaint,
+  };
 }

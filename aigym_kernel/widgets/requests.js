@@ -7,8 +7,8 @@
  */
 
 /**
- * @typedef {(what: string, args?: Record<string, any>, how?: {quietly?: boolean}) => Promise<any>} Ask
- *   quietly: what nobody has asked for is not missed either
+ * @typedef {(what: string, args?: Record<string, any>, how?: {quietly?: boolean, patiently?: boolean}) => Promise<any>} Ask
+ *   quietly: what nobody has asked for is not missed either; patiently: the answer may take any time
  */
 /** @typedef {{send: (content: any) => void, on: (name: any, callback: (...args: any[]) => void) => void,
  *   off: (name: any, callback: (...args: any[]) => void) => void}} Line what carries messages: a widget's model */
@@ -28,20 +28,23 @@ const SILENCE =
 export function requests(line, { tell, busy, signal }) {
   // Two views of one widget get each other's answers; so each has a name of its own.
   const name = Math.random().toString(36).slice(2);
-  /** @type {Map<string, {resolve: (value: any) => void, reject: (problem: Error) => void, quietly: boolean}>} */
+  /** @type {Map<string, {resolve: (value: any) => void, reject: (problem: Error) => void, quietly: boolean, patiently: boolean}>} */
   const waiting = new Map();
   let count = 0;
   let timer = 0;
   const settle = () => {
     window.clearTimeout(timer);
-    if (waiting.size) timer = window.setTimeout(silent, PATIENCE_MS);
-    else busy(false);
+    if ([...waiting.values()].some(({ patiently }) => !patiently)) timer = window.setTimeout(silent, PATIENCE_MS);
+    else if (!waiting.size) busy(false);
   };
   const silent = () => {
+    const missed = [...waiting].filter(([, { patiently }]) => !patiently);
+    for (const [ask, { reject }] of missed) {
+      waiting.delete(ask);
+      reject(new Error(SILENCE));
+    }
     busy(false);
-    if ([...waiting.values()].some(({ quietly }) => !quietly)) tell(SILENCE);
-    for (const { reject } of waiting.values()) reject(new Error(SILENCE));
-    waiting.clear();
+    if (missed.some(([, { quietly }]) => !quietly)) tell(SILENCE);
   };
   const hear = (/** @type {any} */ message, /** @type {DataView[]} */ buffers) => {
     const mine = typeof message?.answer === "string" && message.answer.startsWith(`${name}-`);
@@ -61,9 +64,9 @@ export function requests(line, { tell, busy, signal }) {
     window.clearTimeout(timer);
     line.off("msg:custom", hear);
   });
-  return (what, args = {}, { quietly = false } = {}) => {
+  return (what, args = {}, { quietly = false, patiently = false } = {}) => {
     const ask = `${name}-${++count}`;
-    const answer = new Promise((resolve, reject) => waiting.set(ask, { resolve, reject, quietly }));
+    const answer = new Promise((resolve, reject) => waiting.set(ask, { resolve, reject, quietly, patiently }));
     answer.catch(() => {});
     if (!quietly) busy(true);
     settle();

@@ -14,7 +14,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 TALK = ("markdown", "windowed", "conversation")
-PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", *TALK, "player")
+PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "similar", *TALK, "player")
 BESIDE = ("compare", "diff")
 EXPLORER = (
     "drawing",
