@@ -173,19 +173,19 @@ def test_boards_stand_side_by_side_where_two_games_part(lab: Lab) -> None:
 def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
     open_explorer(lab, "similar.ipynb", "topics", where="{'run_id': 'topics'}")
     page, cells = lab.page, lab.cells()
-    found = page.locator(".aigym-alike button")
+    found = page.locator(".aigym-like button")
     page.locator(f"{ROW}[data-id=topic-cook]").click()
     lab.expect("document.querySelector('.aigym-heading').innerText.includes('by cook')")
     page.get_by_role("button", name="similar").click()
-    lab.expect("document.querySelectorAll('.aigym-alike button').length === 3")
+    lab.expect("document.querySelectorAll('.aigym-like button').length === 3")
     assert found.first.get_attribute("data-id") == "topic-baker"
     assert {"flour", "eggs", "milk"} <= set(found.first.locator("mark").all_inner_texts())
     assert "onerror" in found.first.inner_text()
-    assert page.locator(".aigym-alike img").count() == 0
+    assert page.locator(".aigym-like img").count() == 0
     assert page.evaluate("window.pwned") is None
     found.first.click()
     lab.expect("document.querySelector('.aigym-heading').innerText.includes('by baker')")
-    lab.wait(".aigym-alike button[aria-current]")
+    lab.wait(".aigym-like button[aria-current]")
     assert found.count() == 3, "the list stays"
     page.get_by_role("button", name="mark them").click()
     lab.expect(f"document.querySelectorAll('{ROW}[aria-selected=true]').length === 4")
@@ -193,7 +193,7 @@ def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
         lab.theme(f"JupyterLab {theme}")
         for width in (1280, 800):
             page.set_viewport_size({"width": width, "height": 900})
-            lab.shot(f"similar-{theme.lower()}-{width}", ".aigym-explorer")
+            lab.shot(f"similar-{theme.lower()}-{width}", ".aigym-similar")
             fits = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.aigym-similar'))"
             assert page.evaluate(fits)
     lab.theme("JupyterLab Light")
@@ -210,12 +210,12 @@ def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
     page.locator("select[aria-label=by]").select_option("words")
     lab.expect("!document.querySelector('.aigym-similar').hasAttribute('aria-busy')")
     text = page.get_by_label("find trajectories about a text")
-    text.fill('flour "recently used"')
+    text.fill('"flour recently"')
     text.press("Enter")
     lab.expect("document.querySelector('.aigym-similar').innerText.includes('nothing about')")
     text.fill("flour")
     text.press("Enter")
-    lab.expect("document.querySelectorAll('.aigym-alike button').length === 2")
+    lab.expect("document.querySelectorAll('.aigym-like button').length === 2")
     text.fill("?!")
     text.press("Enter")
     lab.expect("document.querySelector('.aigym-similar [role=alert]').innerText.includes('has no word')")

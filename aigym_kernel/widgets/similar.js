@@ -27,7 +27,7 @@ function alikeRow(row) {
       h("strong", { title: "similarity" }, formatNumber(row.similarity)),
       h("span", {}, row.env_id ?? "–"), h("span", { class: "aigym-dull" }, `by ${row.agent ?? "–"}`), badge(row.outcome ?? "none"),
       fact("return", formatNumber(row.return)), ...(row.score === null ? [] : [fact("score", formatNumber(row.score))])),
-    h("span", { class: "aigym-alike-said" }, ...said)));
+    h("span", { class: "aigym-like-said" }, ...said)));
 }
 
 /** @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane} */
@@ -39,7 +39,7 @@ export function similarTo({ model, ask, change, signal }) {
   const told = h("span", { class: "aigym-dull", role: "status" });
   const mark = h("button", { type: "button" }, "mark them");
   const problem = h("div", { class: "aigym-note", role: "alert", hidden: "" });
-  const list = h("ol", { class: "aigym-alike" });
+  const list = h("ol", { class: "aigym-like" });
   const node = h("section", { class: "aigym-similar", "aria-label": "similar trajectories" },
     h("div", { class: "aigym-similar-ask" }, like, text, by), h("div", { class: "aigym-similar-ask" }, told, mark), problem, list);
   mark.hidden = true;
