@@ -201,6 +201,7 @@ def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
     lab.wait(".aigym-diff .aigym-pair")
     assert "pancakes" in lab.text(".aigym-diff"), "what was asked about stands beside the nearest"
     page.locator("[data-view=trajectory]").click()
+    lab.wait(".aigym-similar")
     page.locator(".aigym-grid").focus()
     page.keyboard.press("s")
     lab.expect("document.querySelector('.aigym-similar').innerText.includes('3 like topic-baker')")
