@@ -39,6 +39,12 @@ test("what is not held is refused, and nothing changes", async () => {
   assert.equal((await asked(model, { ask: 2, what: "refresh" })).error, refusal(held()));
 });
 
+test("what is similar is refused in words", async () => {
+  const model = heldModel(held());
+  assert.equal((await asked(model, { ask: 1, what: "change" })).error, undefined);
+  assert.equal((await asked(model, { ask: 2, what: "similar", question: "t0", by: "meaning", k: 10 })).error, refusal(held()));
+});
+
 test("rows and chunks come from what is held", async () => {
   const model = heldModel(held());
   assert.deepEqual((await asked(model, { ask: 1, what: "rows", from: 3, to: 60 })).value, { stamp: 3, rows: rows.slice(3) });
