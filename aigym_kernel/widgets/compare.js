@@ -4,6 +4,7 @@
  * intervals, curves with bands over seeds, and the differences task by task. Python computes all of it.
  */
 import { clamp, extent, formatNumber, h, scale, svg } from "./drawing.js";
+import { bound } from "./keys.js";
 import { visible } from "./markdown.js";
 
 /**
@@ -16,6 +17,9 @@ import { visible } from "./markdown.js";
  *   improvement: (Estimate | null)[], notes: string[], offered: [string, number][], chosen: string[], metrics: string[]}} Compared
  */
 
+export const COMPARE_KEYS = /** @type {const} */ ({ m: "middle" });
+/** @type {[string, string][]} */
+export const COMPARE_HELP = [["m", "compare: mean or interquartile mean"]];
 const CHARTS = 12;
 const CHART = { width: 520, height: 210 };
 const CHART_BOX = { left: 48, top: 10, width: CHART.width - 58, height: CHART.height - 38 };
@@ -203,7 +207,7 @@ export function comparePane({ model, ask, speak, signal }) {
   if (model.get("view") === "compare" && !found().groups) compare({});
   return {
     node,
-    keys: { m: () => { middle.selectedIndex = 1 - middle.selectedIndex; draw(); } },
-    help: [["m", "compare: mean or interquartile mean"]],
+    keys: bound(COMPARE_KEYS, { middle: () => { middle.selectedIndex = 1 - middle.selectedIndex; draw(); } }),
+    help: COMPARE_HELP,
   };
 }

@@ -7,6 +7,7 @@
  */
 import { ansiNodes, hasAnsi } from "./ansi.js";
 import { formatNumber, formatTime, h } from "./drawing.js";
+import { bound } from "./keys.js";
 import { codeNode, markdown, visible } from "./markdown.js";
 import { bringUp, windowed } from "./windowed.js";
 
@@ -21,6 +22,9 @@ import { bringUp, windowed } from "./windowed.js";
  */
 
 const PICTURE_KINDS = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]*$/;
+export const TALK_KEYS = /** @type {const} */ ({ o: "unfold", O: "fold" });
+/** @type {[string, string][]} */
+export const TALK_HELP = [["o O", "in a conversation: unfold, fold all"]];
 const SHORT_SYSTEM = 600;
 
 /** The last place whose value is not above `value`, at least 0. @param {readonly number[]} rising @param {number} value */
@@ -191,8 +195,8 @@ export function conversationScene({ shown, ask, seek, redraw, signal }) {
     h("div", { class: "aigym-talk-head" }, ...total.map((text) => h("span", {}, text)), button("unfold all", "o", true), button("fold all", "O", false)),
     scroller);
   node.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !["o", "O"].includes(event.key)) return;
-    foldAll(event.key === "o");
+    if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(TALK_KEYS, event.key)) return;
+    bound(TALK_KEYS, { unfold: () => foldAll(true), fold: () => foldAll(false) })[event.key]();
     event.preventDefault();
     event.stopPropagation();
   });

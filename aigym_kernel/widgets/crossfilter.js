@@ -7,6 +7,7 @@
  * but the chart's own.
  */
 import { clamp, formatNumber, formatTime, h, svg } from "./drawing.js";
+import { bound } from "./keys.js";
 import { latest } from "./requests.js";
 
 /**
@@ -96,6 +97,12 @@ export function barsPath(heights) {
 
 // --------------------------------------------------------------------------------------------- Pane
 
+export const CROSS_KEYS = /** @type {const} */ ({ c: "clear", h: "chart" });
+/** @type {[string, string][]} */
+export const CROSS_HELP = [
+  ["h", "to the first chart"], ["← → Shift", "a histogram's lower, upper end"], ["↑ ↓", "in a histogram: move the brush"],
+  ["Delete", "clear a chart's filter"], ["c", "clear all filters"], ["Space", "in bars: on, off"],
+];
 const HANDLE_PX = 6;
 
 /** @typedef {{node: HTMLElement, update: (chart: any, filter: Filter | undefined) => void}} Chart */
@@ -408,8 +415,10 @@ export function crossfilterPane(host) {
   update();
   return {
     node,
-    keys: { c: () => { filters = {}; send({}); update(); }, h: () => /** @type {HTMLElement | null} */ (grid.querySelector("[tabindex='0'], button.aigym-bar-row"))?.focus() },
-    help: [["h", "to the first chart"], ["← → Shift", "a histogram's lower, upper end"], ["↑ ↓", "in a histogram: move the brush"],
-      ["Delete", "clear a chart's filter"], ["c", "clear all filters"], ["Space", "in bars: on, off"]],
+    keys: bound(CROSS_KEYS, {
+      clear: () => { filters = {}; send({}); update(); },
+      chart: () => /** @type {HTMLElement | null} */ (grid.querySelector("[tabindex='0'], button.aigym-bar-row"))?.focus(),
+    }),
+    help: CROSS_HELP,
   };
 }

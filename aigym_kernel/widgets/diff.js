@@ -4,6 +4,7 @@
  * by word and number by number; n and p go from one divergence to the next, boards of both stand above.
  */
 import { boardAt, clamp, formatNumber, h } from "./drawing.js";
+import { bound } from "./keys.js";
 import { visible } from "./markdown.js";
 import { drawBoard } from "./scenes.js";
 import { bringUp, windowed } from "./windowed.js";
@@ -20,6 +21,9 @@ import { bringUp, windowed } from "./windowed.js";
  * @typedef {{kind: "same" | "rows", from: number, to: number}} Stretch
  */
 
+export const DIFF_KEYS = /** @type {const} */ ({ n: "next", p: "previous" });
+/** @type {[string, string][]} */
+export const DIFF_HELP = [["n p", "diff: next, previous divergence"]];
 const CONTEXT = 2;
 const BLOCK_ROWS = 40;
 const ROW_HEIGHT = 56;
@@ -281,7 +285,7 @@ export function diffPane({ model, ask, speak, signal }) {
   if (model.get("view") === "diff" && !found().a) align({});
   return {
     node, repaint,
-    keys: { n: () => jump(1), p: () => jump(-1) },
-    help: [["n p", "diff: next, previous divergence"]],
+    keys: bound(DIFF_KEYS, { next: () => jump(1), previous: () => jump(-1) }),
+    help: DIFF_HELP,
   };
 }

@@ -7,7 +7,7 @@
  * `change({name: value})` or `ask(what, {...})`, and reads what Python computed from the model.
  */
 import { h, holdKeys, onTheme } from "./drawing.js";
-import { controlKind, keyAction, keyName } from "./keys.js";
+import { bound, controlKind, keyAction, keyName } from "./keys.js";
 import { requests } from "./requests.js";
 import { crossfilterPane } from "./crossfilter.js";
 import { listPane } from "./list.js";
@@ -40,6 +40,15 @@ import { diffPane } from "./diff.js";
 /** Beside the list: one of these, chosen by the trait `view`. @type {[string, string, (host: Host) => Pane][]} */
 const VIEWS = [["trajectory", "Trajectory", trajectoryPane], ["compare", "Compare", comparePane], ["diff", "Diff", diffPane]];
 
+export const EXPLORER_KEYS = /** @type {const} */ ({
+  1: "trajectory", 2: "compare", 3: "diff", "/": "search", r: "read", l: "follow", "?": "help", Escape: "leave",
+});
+/** @type {[string, string][]} */
+export const EXPLORER_HELP = [
+  ["1 2 3", VIEWS.map(([, label]) => label.toLowerCase()).join(", ")], ["/", "search"], ["r", "read the store again"],
+  ["l", "follow running runs, or not"], ["?", "these keys"], ["Esc", "leave the widget"],
+];
+
 /** The search box. @param {Host} host */
 function searchBox({ model, change, signal }) {
   const box = h("input", { type: "search", placeholder: "search  ( / )", "aria-label": "search", spellcheck: "false" });
@@ -56,7 +65,7 @@ function searchBox({ model, change, signal }) {
 }
 
 /** The views beside the list, one of them shown, with tabs where there are several.
- * @param {Host} host @returns {Pane & {current: () => Pane}} */
+ * @param {Host} host @returns {Omit<Pane, "keys"> & {current: () => Pane}} */
 function viewPane(host) {
   const { model, change, signal } = host;
   const panes = new Map(VIEWS.map(([name, , make]) => [name, make(host)]));
@@ -79,10 +88,8 @@ function viewPane(host) {
   model.on("change:view", update);
   signal.addEventListener("abort", () => model.off("change:view", update));
   update();
-  const keys = Object.fromEntries(VIEWS.map(([name], i) => [String(i + 1), () => { change({ view: name }); }]));
-  /** @type {[string, string][]} */
-  const help = [["1 2 3", VIEWS.map(([, label]) => label.toLowerCase()).join(", ")], ...[...panes.values()].flatMap((pane) => pane.help)];
-  return { node, current, keys, help, repaint: () => current().repaint?.() };
+  const help = [...panes.values()].flatMap((pane) => pane.help);
+  return { node, current, help, repaint: () => current().repaint?.() };
 }
 
 /** @type {import("@anywidget/types").Render<State>} */
@@ -122,13 +129,12 @@ function render({ model, el }) {
     /** @type {HTMLElement | null} */ (document.activeElement)?.blur();
     /** @type {HTMLElement | null} */ (root.closest(".jp-Notebook"))?.focus({ preventScroll: true });
   };
-  /** @type {import("./keys.js").Keys} */
-  const own = {
-    ...views.keys, "/": search.focus, "?": toggleHelp, r: () => { ask("refresh"); }, l: live.toggle,
-    Escape: () => (document.activeElement && controlKind(document.activeElement) === "text" ? list.focus() : leave()),
-  };
-  for (const [key, does] of [...list.help, ...views.help, ...filters.help, ["/", "search"], ["r", "read the store again"],
-    ["l", "follow running runs, or not"],    ["?", "these keys"], ["Esc", "leave the widget"]]) {
+  const look = (/** @type {string} */ view) => () => { host.change({ view }); };
+  const own = bound(EXPLORER_KEYS, {
+    trajectory: look("trajectory"), compare: look("compare"), diff: look("diff"), search: search.focus, help: toggleHelp, read: () => { ask("refresh"); }, follow: live.toggle,
+    leave: () => (document.activeElement && controlKind(document.activeElement) === "text" ? list.focus() : leave()),
+  });
+  for (const [key, does] of [...list.help, ...views.help, ...filters.help, ...EXPLORER_HELP]) {
     help.append(h("span", {}, h("kbd", {}, key), ` ${does}`));
   }
   root.append(h("div", { class: "aigym-filters", role: "search" }, search.node, live.node, refresh, keysButton), help, notice, spoken,

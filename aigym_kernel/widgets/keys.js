@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * Which key does what in the explorer. Each pane brings its own keys: a map from a key's name ("j",
- * "ArrowDown", "Shift+ArrowDown", " ") to what it does. A key goes to the pane that has the focus; if that
+ * Which key does what in the explorer. Each pane has a table of its own keys, `SOME_KEYS`: from a key's name
+ * ("j", "ArrowDown", "Shift+ArrowDown", " ") to the name of what it does, and `SOME_HELP` for people. A key
+ * stands in one table only. A key goes to the pane that has the focus; if that
  * has no use for it, to the first of the others that has. Keys with Ctrl, Alt or Meta are left to the browser,
  * and so are those that a focused control needs for itself.
  */
@@ -36,6 +37,12 @@ export function keyAction(name, control, panes) {
   if (!name || isOwnKey(name, control)) return null;
   const keys = panes.find((pane) => Object.hasOwn(pane, name));
   return keys ? keys[name] : null;
+}
+
+/** The keys of a table with what they do.
+ * @template {string} A @param {Readonly<Record<string, A>>} table @param {Record<A, () => void>} actions @returns {Keys} */
+export function bound(table, actions) {
+  return Object.fromEntries(Object.entries(table).map(([key, action]) => [key, actions[action]]));
 }
 
 /** @param {EventTarget | null} target @returns {Control} */

@@ -6,6 +6,7 @@
  * A row is asked for when it will be looked at, not while it passes by. The grid keeps the focus; its active row is the open trajectory. Rows can be marked beside that (`chosen`).
  */
 import { formatNumber, h } from "./drawing.js";
+import { bound } from "./keys.js";
 import { listLine, setAttribute, spark } from "./line.js";
 import { latest } from "./requests.js";
 
@@ -22,6 +23,15 @@ const LIST_COLUMNS = [
   ["length", "steps", "number", "minmax(53px, .6fr)"], ["return", "return", "number", "minmax(57px, .7fr)"],
   ["score", "score", "number", "minmax(53px, .5fr)"], ["", "rewards", "spark", "minmax(58px, .8fr)"],
   ["tags", "tags", "name", "minmax(38px, .6fr)"],
+];
+export const LIST_KEYS = /** @type {const} */ ({
+  j: "next", ArrowDown: "next", k: "previous", ArrowUp: "previous", PageDown: "page", PageUp: "pageBack",
+  x: "mark", X: "unmark", "Shift+ArrowDown": "markNext", "Shift+ArrowUp": "markPrevious",
+});
+/** @type {[string, string][]} */
+export const LIST_HELP = [
+  ["j k ↑ ↓", "next, previous trajectory"], ["PageDown PageUp", "a page on, back"],
+  ["x", "mark the trajectory, or not"], ["Shift ↑ ↓", "mark on the way"], ["X", "unmark all"],
 ];
 export const ROW_PX = 26;
 export const BLOCK = 60;
@@ -322,12 +332,10 @@ export function listPane({ model, ask, change, signal }) {
     node,
     hold,
     focus: () => grid.focus({ preventScroll: true }),
-    keys: {
-      j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
-      PageDown: () => move(page()), PageUp: () => move(-page()),
-      x: () => toggle(at), X: () => setChosen([]), "Shift+ArrowDown": () => moveMarking(1), "Shift+ArrowUp": () => moveMarking(-1),
-    },
-    help: [["j k ↑ ↓", "next, previous trajectory"], ["PageDown PageUp", "a page on, back"],
-      ["x", "mark the trajectory, or not"], ["Shift ↑ ↓", "mark on the way"], ["X", "unmark all"]],
+    keys: bound(LIST_KEYS, {
+      next: () => move(1), previous: () => move(-1), page: () => move(page()), pageBack: () => move(-page()),
+      mark: () => toggle(at), unmark: () => setChosen([]), markNext: () => moveMarking(1), markPrevious: () => moveMarking(-1),
+    }),
+    help: LIST_HELP,
   };
 }

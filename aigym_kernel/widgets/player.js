@@ -5,9 +5,10 @@
  */
 import { fact, heading, remarks } from "./about.js";
 import { findLoaded, parts, returnAt } from "./chunks.js";
-import { conversationScene } from "./conversation.js";
+import { conversationScene, TALK_HELP } from "./conversation.js";
 import { clamp, formatNumber, h, icon } from "./drawing.js";
 import { findBar } from "./find.js";
+import { bound } from "./keys.js";
 import { boardScene, frameScene, imageScene, terminalScene, textScene } from "./scenes.js";
 import { similarTo } from "./similar.js";
 import { jsonScene, stepScene, treeScene, valueScene } from "./tables.js";
@@ -33,6 +34,16 @@ const SCENES = {
 };
 /** Scenes that draw what the chunks of another one bring. */
 const BORROWING = ["frames", "steps", "json"];
+export const PLAYER_KEYS = /** @type {const} */ ({
+  ArrowLeft: "back", ArrowRight: "on", "Shift+ArrowLeft": "tenBack", "Shift+ArrowRight": "tenOn", Home: "first", End: "last",
+  " ": "play", e: "event", E: "eventBack", "+": "faster", "-": "slower", v: "scene", f: "find", t: "tag",
+});
+/** @type {[string, string][]} */
+export const PLAYER_HELP = [
+  ["← →", "step"], ["Shift+← →", "ten steps"], ["Home End", "first, last step"], ["Space", "play, pause"],
+  ["+ −", "faster, slower"], ["e E", "next, previous event"], ["v", "another way to look at it"],
+  ["f", "find in all steps"], ["t", "add a tag"],
+];
 const SPEEDS = ["0.25", "0.5", "1", "2", "5", "10", "25", "50", "100", "max"];
 const WHOLE_IN_S = 6;
 
@@ -311,23 +322,16 @@ export function player({ ask, onStep, signal }) {
     line.repaint();
   }
 
-  /** @type {Record<string, () => void>} */
-  const keys = {
-    ArrowLeft: () => step(-1), ArrowRight: () => step(1), "Shift+ArrowLeft": () => step(-10), "Shift+ArrowRight": () => step(10),
-    Home: () => goTo(0), End: end, " ": toggle, e: () => jump(1), E: () => jump(-1), "+": () => change(1), "-": () => change(-1),
-    v: nextScene, f: () => shown && bar.open(), t: () => remarked?.focus(),
-  };
-  /** @type {[string, string][]} */
-  const help = [
-    ["← →", "step"], ["Shift+← →", "ten steps"], ["Home End", "first, last step"], ["Space", "play, pause"],
-    ["+ −", "faster, slower"], ["e E", "next, previous event"], ["v", "another way to look at it"],
-    ["f", "find in all steps"], ["t", "add a tag"],
-  ];
+  const keys = bound(PLAYER_KEYS, {
+    back: () => step(-1), on: () => step(1), tenBack: () => step(-10), tenOn: () => step(10), first: () => goTo(0), last: end,
+    play: toggle, event: () => jump(1), eventBack: () => jump(-1), faster: () => change(1), slower: () => change(-1),
+    scene: nextScene, find: () => shown && bar.open(), tag: () => remarked?.focus(),
+  });
   const repaint = () => {
     line?.repaint();
     paint();
   };
-  return { node, show, seek, position: () => t, repaint, keys, help };
+  return { node, show, seek, position: () => t, repaint, keys };
 }
 
 /** The trajectory that is open. @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane} */
@@ -359,6 +363,6 @@ export function trajectoryPane(host) {
   const similar = similarTo(host);
   return {
     node: h("div", {}, stage.node, similar.node),
-    keys: { ...stage.keys, ...similar.keys }, help: [...stage.help, ...similar.help], repaint: stage.repaint,
+    keys: { ...stage.keys, ...similar.keys }, help: [...PLAYER_HELP, ...TALK_HELP, ...similar.help], repaint: stage.repaint,
   };
 }

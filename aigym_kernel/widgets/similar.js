@@ -5,12 +5,17 @@
  */
 import { fact } from "./about.js";
 import { badge, formatNumber, h } from "./drawing.js";
+import { bound } from "./keys.js";
 
 /**
  * @typedef {{trajectory_id: string, similarity: number | null, run_id: string, env_id: string | null, agent: string | null,
  *   outcome: string | null, return: number | null, score: number | null, excerpt: string[]}} Alike
  *   excerpt: every second part of it is a word of the question
  */
+
+export const SIMILAR_KEYS = /** @type {const} */ ({ s: "similar" });
+/** @type {[string, string][]} */
+export const SIMILAR_HELP = [["s", "trajectories like this one"]];
 
 /** What to mark: what was asked about, the nearest first, then what was marked before.
  * @param {string} of the trajectory that was asked about, "" for a text @param {readonly Alike[]} rows
@@ -108,7 +113,7 @@ export function similarTo({ model, ask, change, signal }) {
   follow();
   return {
     node,
-    keys: { s: () => { like.focus(); void likeOpen(); } },
-    help: [["s", "trajectories like this one"]],
+    keys: bound(SIMILAR_KEYS, { similar: () => { like.focus(); void likeOpen(); } }),
+    help: SIMILAR_HELP,
   };
 }

@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import * as compare from "../../aigym_kernel/widgets/compare.js";
+import * as talk from "../../aigym_kernel/widgets/conversation.js";
+import * as cross from "../../aigym_kernel/widgets/crossfilter.js";
+import * as diff from "../../aigym_kernel/widgets/diff.js";
+import * as explorer from "../../aigym_kernel/widgets/explorer.js";
 import * as k from "../../aigym_kernel/widgets/keys.js";
+import * as list from "../../aigym_kernel/widgets/list.js";
+import * as player from "../../aigym_kernel/widgets/player.js";
+import * as similar from "../../aigym_kernel/widgets/similar.js";
 
 const pressed = (key, held = {}) => ({ key, shiftKey: false, ctrlKey: false, altKey: false, metaKey: false, ...held });
 
@@ -24,4 +32,23 @@ test("a key goes to the first pane that has it, never to one behind a control th
     assert.equal(k.keyAction(name, control, panes), null, `${name} in ${control}`);
   }
   assert.ok(k.keyAction("Escape", "text", [{ Escape: () => {} }]));
+});
+
+const TABLES = { list, player, talk, similar, cross, compare, diff, explorer };
+const keysOf = (table) => Object.entries(table).find(([name]) => name.endsWith("_KEYS"))[1];
+const helpOf = (table) => Object.entries(table).find(([name]) => name.endsWith("_HELP"))[1];
+
+test("no two panes claim one key", () => {
+  const claims = Object.entries(TABLES).flatMap(([pane, table]) => Object.keys(keysOf(table)).map((key) => [key, pane]));
+  for (const [key, pane] of claims) {
+    const all = claims.filter(([other]) => other === key).map(([, by]) => by);
+    assert.deepEqual(all, [pane], `"${key}" is claimed by ${all.join(" and ")}`);
+  }
+  assert.ok(claims.length > 30);
+});
+
+test("the help tells each letter once, and the letters that there are", () => {
+  const letters = (texts) => texts.filter((one) => /^[\w/?]$/.test(one)).sort();
+  const told = letters(Object.values(TABLES).flatMap((table) => helpOf(table).flatMap(([keys]) => keys.split(" "))));
+  assert.deepEqual(told, letters(Object.values(TABLES).flatMap((table) => Object.keys(keysOf(table)))));
 });
