@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from labs import browser, lab, server
+from labs import browser, lab, server, shared_lab
 
 from aigym_kernel import settings
 from aigym_kernel.sandboxes import check
 
-__all__ = ["browser", "lab", "missing", "sandbox", "server", "store_dir"]
+__all__ = ["browser", "lab", "missing", "sandbox", "server", "shared_lab", "store_dir"]
 
 
 def missing(reason: str) -> NoReturn:

@@ -35,6 +35,17 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 WAIT_MS = 60_000
+# Puts a text in the place of the last cell's and runs that cell.
+ANEW = """
+(text) => {
+  const notebook = window.jupyterapp.shell.currentWidget.content;
+  notebook.activeCellIndex = notebook.widgets.length - 1;
+  notebook.activeCell.outputArea.model.clear();
+  notebook.activeCell.model.sharedModel.setSource(text);
+  void window.jupyterapp.commands.execute("notebook:run-cell");
+}
+"""
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,15 @@ class Lab:
         self.look(name, width=width)
         # Without waiting for the promise, which settles when the last cell has run.
         self.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+    def show(self, name: str, record: str, cell: str) -> None:
+        """Run a cell in a notebook whose first cell has been run once, in one page and one kernel for all
+        tests that share them."""
+        if not self.page.evaluate(f"window.jupyterapp?.shell?.currentWidget?.context?.path === {name!r}"):
+            self.open(name, record, cell)
+            return
+        self.page.set_viewport_size({"width": 1280, "height": 900})
+        self.page.evaluate(ANEW, cell)
 
     def write(self, name: str, *cells: str) -> None:
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
@@ -140,7 +160,8 @@ class Lab:
         """A picture of one widget, for people to look at."""
         ARTIFACTS.mkdir(exist_ok=True)
         self.page.set_viewport_size({"width": self.page.viewport_size["width"], "height": 1500})
-        self.page.wait_for_timeout(400)
+        self.expect("!document.querySelector('.aigym-explorer[aria-busy]')")
+        self.page.evaluate(DRAWN)
         self.page.locator(selector).first.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
@@ -239,16 +260,29 @@ def browser() -> Iterator[Any]:
         launched.close()
 
 
-@pytest.fixture
-def lab(server: Server, browser: Any, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """JupyterLab in a fresh page. Fails when a request left this machine or a widget raised."""
-    opened = Lab(server, request.module.__name__.rpartition(".")[2], browser.new_page())
+@contextmanager
+def _opened(server: Server, browser: Any, module: str) -> Iterator[Lab]:
+    opened = Lab(server, module.rpartition(".")[2], browser.new_page())
     _add_kernel(opened)
     watch(opened.page, opened.requests, opened.problems)
     yield opened
     opened.page.close()
     assert strangers(opened.requests, server.url.removeprefix("http://")) == []
     assert opened.problems == []
+
+
+@pytest.fixture
+def lab(server: Server, browser: Any, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """JupyterLab in a fresh page. Fails when a request left this machine or a widget raised."""
+    with _opened(server, browser, request.module.__name__) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_lab(server: Server, browser: Any, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The same in one page for all tests of a module; see `Lab.show`."""
+    with _opened(server, browser, request.module.__name__) as opened:
+        yield opened
 
 
 def _add_kernel(lab: Lab) -> None:

@@ -90,8 +90,6 @@ if not (store.folder / "runs" / "many").is_dir():  # else an earlier test has re
             writer.trajectory(one)
     rollout(hungry, "aigym/Snake-v0", n=4, seed=1)
 from aigym_kernel.widgets import explore
-explorer = explore()
-explorer
 '''
 
 ROW = ".aigym-explorer .aigym-row"
@@ -99,8 +97,14 @@ STEP = "Number(document.querySelector('.aigym-player input[type=range]').value)"
 FACTS = "document.querySelector('.aigym-now').innerText"
 
 
-def open_pane(lab: Lab, name: str, *, width: int = 1280) -> None:
-    lab.open(name, RECORD, width=width)
+@pytest.fixture
+def lab(shared_lab: Lab) -> Lab:
+    """One page and one kernel for all tests here."""
+    return shared_lab
+
+
+def open_pane(lab: Lab) -> None:
+    lab.show("pane.ipynb", RECORD, "explorer = explore()\nexplorer")
     lab.wait(ROW)
     lab.expect("document.querySelector('.aigym-player input[type=range]') !== null")
 
@@ -128,7 +132,7 @@ KINDS = {
 
 
 def test_each_kind_has_its_scene_and_fits_in_both_themes(lab: Lab) -> None:
-    open_pane(lab, "kinds.ipynb")
+    open_pane(lab)
     for theme, width in (("Light", 1280), ("Dark", 800)):
         lab.theme(f"JupyterLab {theme}")
         lab.page.set_viewport_size({"width": width, "height": 900})
@@ -145,7 +149,7 @@ def test_each_kind_has_its_scene_and_fits_in_both_themes(lab: Lab) -> None:
 
 
 def test_a_hundred_thousand_steps_by_mouse(lab: Lab) -> None:
-    open_pane(lab, "mouse.ipynb")
+    open_pane(lab)
     choose(lab, "long")
     page = lab.page
     line = page.locator(".aigym-timeline")
@@ -190,7 +194,7 @@ def test_a_hundred_thousand_steps_by_mouse(lab: Lab) -> None:
 
 
 def test_find_and_remarks_by_keyboard_alone(lab: Lab) -> None:
-    open_pane(lab, "keyboard.ipynb")
+    open_pane(lab)
     cells = lab.cells()
     choose(lab, "talk")
     keyboard = lab.page.keyboard
@@ -245,7 +249,7 @@ def test_find_and_remarks_by_keyboard_alone(lab: Lab) -> None:
 
 
 def test_without_a_kernel_what_is_loaded_plays_and_is_searched(lab: Lab) -> None:
-    open_pane(lab, "alone.ipynb")
+    open_pane(lab)
     choose(lab, "hungry")
     lab.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     lab.page.locator("button[aria-label^='play']").click()
@@ -261,5 +265,6 @@ def test_without_a_kernel_what_is_loaded_plays_and_is_searched(lab: Lab) -> None
     lab.page.keyboard.press("Enter")
     lab.expect("document.querySelector('.aigym-remarks [role=alert]').innerText.includes('Not kept')")
     assert lab.page.locator("input[aria-label='add a tag']").input_value() == "kept here"
+    lab.page.goto("about:blank")  # another test begins with a kernel
     # The notebook's own widget manager says in the console that the kernel is gone.
     lab.problems[:] = [problem for problem in lab.problems if "Cannot send" not in problem]

@@ -14,14 +14,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 RECORD = f"""import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import talks
-talks.record_{{}}()"""
-EXPLORE = "from aigym_kernel.widgets import explore\nexplorer = explore(where={where})\nexplorer"
+from aigym_kernel.widgets import explore"""
+EXPLORE = "talks.record_{}()\nexplorer = explore(where={})\nexplorer"
 ROW = ".aigym-explorer .aigym-row"
 TALK = ".aigym-conversation"
 
 
-def open_explorer(lab: Lab, name: str, recorded: str, *, where: str) -> None:
-    lab.open(name, RECORD.format(recorded), EXPLORE.format(where=where))
+@pytest.fixture
+def lab(shared_lab: Lab) -> Lab:
+    """One page and one kernel for all tests here."""
+    return shared_lab
+
+
+def open_explorer(lab: Lab, recorded: str, *, where: str) -> None:
+    lab.show("views.ipynb", RECORD, EXPLORE.format(recorded, where))
     lab.wait(".aigym-explorer .aigym-row")
 
 
@@ -31,7 +37,7 @@ def settled(lab: Lab) -> None:
 
 
 def test_a_conversation_by_mouse_and_by_keyboard(lab: Lab) -> None:
-    open_explorer(lab, "talk.ipynb", "talks", where="{'run_id': 'talks'}")
+    open_explorer(lab, "talks", where="{'run_id': 'talks'}")
     lab.wait(f"{TALK} [data-turn='0']")
     page, cells = lab.page, lab.cells()
     assert page.locator(f"{TALK} img").count() == 1
@@ -72,7 +78,7 @@ def test_a_conversation_by_mouse_and_by_keyboard(lab: Lab) -> None:
 
 
 def test_thousands_of_messages_are_read_from_end_to_end(lab: Lab) -> None:
-    open_explorer(lab, "long.ipynb", "long", where="{'run_id': 'long'}")
+    open_explorer(lab, "long", where="{'run_id': 'long'}")
     lab.wait(f"{TALK} [data-turn='0']")
     lab.page.locator(TALK).evaluate("e => { e.scrollTop = e.scrollHeight; }")
     lab.wait(f"{TALK} [data-turn='3351']")
@@ -92,7 +98,7 @@ def test_thousands_of_messages_are_read_from_end_to_end(lab: Lab) -> None:
 
 
 def test_runs_are_compared_by_mouse_and_by_keyboard(lab: Lab) -> None:
-    open_explorer(lab, "compare.ipynb", "trainings", where="{'env_id': 'Task-v0'}")
+    open_explorer(lab, "trainings", where="{'env_id': 'Task-v0'}")
     page, cells = lab.page, lab.cells()
     page.locator("[data-view=compare]").click()
     lab.wait(".aigym-compare .aigym-band")
@@ -130,7 +136,7 @@ def test_runs_are_compared_by_mouse_and_by_keyboard(lab: Lab) -> None:
 
 
 def test_two_trajectories_are_aligned_by_mouse_and_by_keyboard(lab: Lab) -> None:
-    open_explorer(lab, "diff.ipynb", "talks", where="{'run_id': 'talks'}")
+    open_explorer(lab, "talks", where="{'run_id': 'talks'}")
     page, cells = lab.page, lab.cells()
     page.locator("[data-view=diff]").click()
     lab.wait(".aigym-diff .aigym-current")
@@ -152,7 +158,7 @@ def test_two_trajectories_are_aligned_by_mouse_and_by_keyboard(lab: Lab) -> None
 
 
 def test_boards_stand_side_by_side_where_two_games_part(lab: Lab) -> None:
-    open_explorer(lab, "boards.ipynb", "boards", where="{'env_id': 'aigym/Snake-v0'}")
+    open_explorer(lab, "boards", where="{'env_id': 'aigym/Snake-v0'}")
     page = lab.page
     page.locator(".aigym-grid").focus()
     page.keyboard.press("3")
@@ -232,7 +238,7 @@ def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
 def test_hostile_text_stays_text_in_every_field_and_every_view(lab: Lab) -> None:
     dialogs: list[str] = []
     lab.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    open_explorer(lab, "spite.ipynb", "spite", where="{'run_id': ['spite-1', 'spite-2']}")
+    open_explorer(lab, "spite", where="{'run_id': ['spite-1', 'spite-2']}")
     page = lab.page
     lab.wait(f"{TALK} [data-turn='0']")
     page.locator(".aigym-grid").focus()
