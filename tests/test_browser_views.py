@@ -177,7 +177,7 @@ def test_boards_stand_side_by_side_where_two_games_part(lab: Lab) -> None:
 
 
 def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
-    open_explorer(lab, "similar.ipynb", "topics", where="{'run_id': 'topics'}")
+    open_explorer(lab, "topics", where="{'run_id': 'topics'}")
     page, cells = lab.page, lab.cells()
     found = page.locator(".aigym-like button")
     page.locator(f"{ROW}[data-id=topic-cook]").click()
