@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,13 @@ from labs import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-RECORD = """
+RECORD = (
+    f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import talks
+"""
+    + """
 import numpy as np
 import aigym_kernel as aigym
 from aigym_kernel.store import RunRecord, Store
@@ -32,9 +39,12 @@ if not store.folder.exists():
                 rewards=np.array([-1.0, 0.5]), terminated=True, truncated=False, error=None,
                 score=Score(task_id="two-sum", total=i / 4, passed=i == 4, marks=marks), tags=("odd",),
             ))
+    talks.record_talks()
+    talks.record_trainings()
 explorer = aigym.explore(selected="told-1")
 explorer
 """
+)
 ROOT = ".aigym-explorer"
 
 # Every visible text with its contrast to what lies behind it: colours are resolved by drawing them.
@@ -118,6 +128,20 @@ def nameless(page: Any) -> list[str]:
     return found
 
 
+def look_for(lab: Lab, text: str) -> None:
+    """Searches, and waits until the list has what was found."""
+    lab.page.locator(f"{ROOT} input[type=search]").fill(text)
+    rows = f"[...document.querySelectorAll('{ROOT} .aigym-row')]"
+    lab.expect(f"{rows}.length && {rows}.every(row => row.innerText.includes('{text}'))")
+
+
+def assert_legible(lab: Lab, name: str, theme: str, width: int) -> None:
+    lab.shot(f"explorer-{name}-{theme.lower()}-{width}", ROOT)
+    low = [one for one in lab.page.evaluate(CONTRASTS) if one[0] < 4.5]
+    assert low == [], f"{name}, {theme}, {width} px"
+    assert lab.page.evaluate(OVERFLOWING) == [], f"{name}, {theme}, {width} px"
+
+
 def test_it_can_be_read_and_reached_by_everybody(lab: Lab) -> None:
     lab.open("everybody.ipynb", RECORD)
     lab.wait(f"{ROOT} .aigym-row[aria-current=true]")
@@ -129,17 +153,20 @@ def test_it_can_be_read_and_reached_by_everybody(lab: Lab) -> None:
         lab.theme(f"JupyterLab {theme}")
         for width in (1280, 800):
             lab.page.set_viewport_size({"width": width, "height": 900})
-            for name in ("two-sum", "Snake", "CartPole"):
+            for name in ("two-sum", "Snake", "CartPole", "Chat"):
                 lab.page.evaluate(f"document.querySelector('{ROOT} .aigym-grid').scrollTop = 0")
-                lab.page.locator(f"{ROOT} input[type=search]").fill(name)
-                lab.expect(f"!document.querySelector('{ROOT}').hasAttribute('aria-busy')")
+                look_for(lab, name)
                 lab.page.locator(f"{ROOT} .aigym-row:has-text('{name}')").first.click()
                 lab.page.wait_for_selector(f"{ROOT} .aigym-player .aigym-heading:has-text('{name}')")
-                lab.page.wait_for_timeout(400)
-                low = [one for one in lab.page.evaluate(CONTRASTS) if one[0] < 4.5]
-                assert low == [], f"{name}, {theme}, {width} px"
-                assert lab.page.evaluate(OVERFLOWING) == [], f"{name}, {theme}, {width} px"
-                lab.shot(f"explorer-{name.lower()}-{theme.lower()}-{width}", ROOT)
+                assert_legible(lab, name.lower(), theme, width)
+            lab.page.locator(f"{ROOT} [data-view=diff]").click()
+            lab.wait(f"{ROOT} .aigym-diff .aigym-pair")
+            assert_legible(lab, "diff", theme, width)
+            look_for(lab, "Task-v0")
+            lab.page.locator(f"{ROOT} [data-view=compare]").click()
+            lab.wait(f"{ROOT} .aigym-compare .aigym-band")
+            assert_legible(lab, "compare", theme, width)
+            lab.page.locator(f"{ROOT} [data-view=trajectory]").click()
     lab.theme("JupyterLab Light")
     assert nameless(lab.page) == []
     assert lab.page.evaluate(MOVING) == []
