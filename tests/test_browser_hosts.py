@@ -10,12 +10,9 @@ from labs import Lab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
+TALKS = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nimport talks\n"
 RECORD = (
-    f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import talks
-"""
+    TALKS
     + """
 import numpy as np
 import aigym_kernel as aigym
