@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +14,10 @@ from aigym_kernel import settings
 from aigym_kernel.sandboxes import check
 
 __all__ = ["browser", "lab", "missing", "sandbox", "server", "shared_lab", "store_dir"]
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and whatever that
+# starts inherits it: tests of Ctrl-C would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def missing(reason: str) -> NoReturn:

@@ -236,8 +236,7 @@ def test_find_and_remarks_by_keyboard_alone(lab: Lab) -> None:
     keyboard.type("bx: looks wrong at 777")
     keyboard.press("Control+Enter")
     lab.expect("document.querySelector('.aigym-said')?.innerText.includes('looks wrong at 777')")
-    (found,) = Store(lab.store).sql("SELECT trajectory_id FROM trajectories WHERE agent = 'talk'").values[-1]
-    kept = Store(lab.store).load(found)
+    kept = Store(lab.store).load(lab.page.locator(".aigym-row[aria-current=true]").get_attribute("data-id"))
     assert kept.tags == ("odd <b>",)
     assert [note.text for note in kept.notes] == ["bx: looks wrong at 777"]
     keyboard.press("Escape")

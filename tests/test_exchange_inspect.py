@@ -6,6 +6,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ except ImportError:
     inspect_ai = None
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
+
+
+def aside(function: Any, *arguments: Any, **keywords: Any) -> Any:
+    """Inspect runs an event loop, and so do browser tests that ran before in this thread."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(function, *arguments, **keywords).result()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +90,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     question = [ChatMessageUser(content=[ContentText(text="1+2?"), ContentImage(image=PICTURE)])]
     folder = tmp_path_factory.mktemp("logs")
-    (made,) = inspect_ai.eval(
+    (made,) = aside(
+        inspect_ai.eval,
         inspect_ai.Task(
             dataset=[
                 Sample(input=question, target="3", id="sum", metadata={"level": 2}),
@@ -105,9 +113,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def changed(log: Path, path: Path, change: Any) -> Path:
     """A copy of the log in which something else happened."""
-    data = read_eval_log(log)
+    data = aside(read_eval_log, log)
     change(data)
-    write_eval_log(data, path)
+    aside(write_eval_log, data, path)
     return path
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -58,25 +59,29 @@ def read(path: Path) -> Iterator[Trajectory]:
         form: Any = "eval" if file.read(2) == b"PK" else "json"
     if form == "json" and "eval" not in _keys(files.document(path)):
         raise ExchangeError(f"{path}: is JSON, but no log of Inspect")
-    with _told(path):
+
+    def opened() -> tuple[EvalLog, Iterator[EvalSample]]:
         log = read_eval_log(path, header_only=form == "eval", resolve_attachments="core", format=form)
         if form == "eval" and log.eval.dataset.sample_ids is None:  # of a version that did not list them
             log = read_eval_log(path, resolve_attachments="core", format=form)
-        samples: Iterator[EvalSample] = (
-            iter(log.samples)
-            if log.samples is not None
-            else read_eval_log_samples(
-                path, all_samples_required=False, resolve_attachments="core", format=form
-            )
+        if log.samples is not None:
+            return log, iter(log.samples)
+        return log, read_eval_log_samples(
+            path, all_samples_required=False, resolve_attachments="core", format=form
         )
+
     count = 0
-    while True:
+    # The reader runs an event loop of its own, which a thread that runs one already (a notebook's) cannot.
+    with ThreadPoolExecutor(max_workers=1) as aside:
         with _told(path):
-            sample = next(samples, None)
-        if sample is None:
-            break
-        count += 1
-        yield _trajectory(log, sample)
+            log, samples = aside.submit(opened).result()
+        while True:
+            with _told(path):
+                sample = aside.submit(next, samples, None).result()
+            if sample is None:
+                break
+            count += 1
+            yield _trajectory(log, sample)
     if not count:
         raise ExchangeError(
             f"{path}: this log of {log.eval.task!r} (status {log.status!r}) holds no samples; was it made "
