@@ -1,4 +1,4 @@
-"""Does PPO learn within the quickstart's budget, for every seed? Prints a table and writes it as JSON.
+"""Do PPO and DQN learn within the quickstart's budget, for every seed? Prints a table and writes it as JSON.
 
     .venv/bin/python benchmarks/learning.py [--seeds 5]
 
@@ -19,17 +19,22 @@ from pathlib import Path
 
 import aigym_kernel as aigym
 
-BUDGET = {"CartPole-v1": 100_000, "aigym/Snake-v0": 400_000}
+BUDGET = (
+    ("CartPole-v1", "ppo", 100_000),
+    ("aigym/Snake-v0", "ppo", 400_000),
+    ("CartPole-v1", "dqn", 100_000),
+)
 RESULTS = Path(__file__).parent / "results"
 
 
-def measure(env: str, steps: int, seed: int) -> dict[str, object]:
+def measure(env: str, algo: str, steps: int, seed: int) -> dict[str, object]:
     started = time.perf_counter()
-    run = aigym.train(env, total_timesteps=steps, seed=seed).wait()
+    run = aigym.train(env, algo=algo, total_timesteps=steps, seed=seed).wait()
     wall = time.perf_counter() - started
     status = run.status()
     return {
         "env": env,
+        "algo": algo,
         "seed": seed,
         "steps": status.step,
         "eval_before": status.summary["eval_return_mean_before"],
@@ -52,11 +57,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a run tidies up when it is done
         os.environ["AIGYM_DATA"] = folder
-        for env, steps in BUDGET.items():
+        for env, algo, steps in BUDGET:
             for seed in range(seeds):
-                rows.append(measure(env, steps, seed))
+                rows.append(measure(env, algo, steps, seed))
                 print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     machine = {
         "cpus": os.cpu_count(),
