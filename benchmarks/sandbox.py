@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from machine import machine
 from systems import PEERS, PROGRAMS, SYSTEMS
 
 HERE = Path(__file__).parent
@@ -226,16 +226,12 @@ def main() -> None:
     found = rows(latencies, elapsed)
     compared = ratios(found)
     show(found, compared)
-    machine = {
-        "cpus": os.cpu_count(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "load_before": [round(value, 2) for value in load],
-        "load_after": [round(value, 2) for value in os.getloadavg()],
-        "rounds": given.rounds,
-        **versions(given.peers),
+    result = {
+        "machine": machine(load, rounds=given.rounds, **versions(given.peers)),
+        "left_out": missing,
+        "rows": found,
+        "ratios": compared,
     }
-    result = {"machine": machine, "left_out": missing, "rows": found, "ratios": compared}
     given.out.parent.mkdir(exist_ok=True)
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten to {given.out}")

@@ -15,7 +15,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import machine
 
 from aigym_kernel.batches import Batch
 from aigym_kernel.store import RunRecord, RunStatus, Store
@@ -267,16 +267,8 @@ def main() -> None:
             show(compared)
     finally:
         shutil.rmtree(folder)
-    machine = {
-        "cpus": os.cpu_count(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "load_before": [round(value, 2) for value in load],
-        "load_after": [round(value, 2) for value in os.getloadavg()],
-        "steps": given.steps,
-    }
     given.out.parent.mkdir(exist_ok=True)
-    result = {"machine": machine, "rows": rows, "peers": compared}
+    result = {"machine": machine(load, steps=given.steps), "rows": rows, "peers": compared}
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"written to {given.out}")
 

@@ -21,14 +21,27 @@ from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
 from aigym_kernel.envs import EnvSource
-from aigym_kernel.envs.vector import episodes_of
+from aigym_kernel.envs.vector import episodes_of, make_one
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.rollouts import describe
-from aigym_kernel.train.networks import Policy
+from aigym_kernel.train.networks import Policy, check_spaces
 from aigym_kernel.trajectories import Trajectory
 
 Columns = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 """Observations, actions and rewards of one stretch of an episode."""
+
+
+def check_trainable(
+    env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, *, continuous: bool = True
+) -> None:
+    """Builds one environment, looks at its spaces as `check_spaces` does, closes it. Raises what building
+    and `check_spaces` raise."""
+    one = make_one(env, env_kwargs)
+    try:
+        name = env if isinstance(env, str) else one.spec.id if one.spec else type(one.unwrapped).__name__
+        check_spaces(one.observation_space, one.action_space, name, continuous=continuous)
+    finally:
+        one.close()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

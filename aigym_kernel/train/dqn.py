@@ -29,11 +29,11 @@ from torch import nn
 
 from aigym_kernel import settings
 from aigym_kernel.envs import EnvSource
-from aigym_kernel.envs.vector import make_one, make_vec
+from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import configs
-from aigym_kernel.train.collect import Collector
-from aigym_kernel.train.networks import Policy, check_spaces, one_thread
+from aigym_kernel.train.collect import Collector, check_trainable
+from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.replay import Batch, Replay
 from aigym_kernel.trajectories import Trajectory, Update
 
@@ -137,12 +137,7 @@ def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> None:
         TrainingError: a space that the network cannot handle; actions that are not Discrete.
         AigymError: the environment refuses ``env_kwargs`` or needs a package that is not here.
     """
-    one = make_one(env, env_kwargs)
-    try:
-        name = env if isinstance(env, str) else one.spec.id if one.spec else type(one.unwrapped).__name__
-        check_spaces(one.observation_space, one.action_space, name, continuous=False)
-    finally:
-        one.close()
+    check_trainable(env, env_kwargs, continuous=False)
 
 
 def dqn(

@@ -35,11 +35,11 @@ from torch import nn
 
 from aigym_kernel import settings
 from aigym_kernel.envs import EnvSource
-from aigym_kernel.envs.vector import make_one, make_vec
+from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import configs
-from aigym_kernel.train.collect import Collector, Rollout
-from aigym_kernel.train.networks import Policy, check_spaces, one_thread
+from aigym_kernel.train.collect import Collector, Rollout, check_trainable
+from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.trajectories import Update
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -132,12 +132,7 @@ def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> None:
         TrainingError: a space that the network cannot handle.
         AigymError: the environment refuses ``env_kwargs`` or needs a package that is not here.
     """
-    one = make_one(env, env_kwargs)
-    try:
-        name = env if isinstance(env, str) else one.spec.id if one.spec else type(one.unwrapped).__name__
-        check_spaces(one.observation_space, one.action_space, name)
-    finally:
-        one.close()
+    check_trainable(env, env_kwargs)
 
 
 def ppo(
