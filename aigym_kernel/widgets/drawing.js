@@ -61,32 +61,6 @@ export function formatTime(epoch, now) {
   return then.getFullYear() === now.getFullYear() ? `${day} ${clock}` : `${then.getFullYear()}-${day}`;
 }
 
-/**
- * At most `limit` points that keep the first, the last, and every bucket's lowest and highest.
- * @param {readonly Point[]} points @param {number} limit at least 4
- * @returns {Point[]}
- */
-export function downsample(points, limit) {
-  if (points.length <= limit) return points.slice();
-  const buckets = Math.floor((limit - 2) / 2);
-  const inner = points.length - 2;
-  const kept = [points[0]];
-  for (let b = 0; b < buckets; b++) {
-    const from = 1 + Math.floor((b * inner) / buckets);
-    const to = 1 + Math.floor(((b + 1) * inner) / buckets);
-    let low = from;
-    let high = from;
-    for (let i = from; i < to; i++) {
-      if (points[i][1] < points[low][1]) low = i;
-      if (points[i][1] > points[high][1]) high = i;
-    }
-    kept.push(points[Math.min(low, high)]);
-    if (low !== high) kept.push(points[Math.max(low, high)]);
-  }
-  kept.push(points[points.length - 1]);
-  return kept;
-}
-
 /** @param {readonly number[]} values @returns {number[]} */
 export function cumulative(values) {
   let sum = 0;

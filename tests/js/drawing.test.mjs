@@ -29,19 +29,6 @@ test("times show the day only when it is not today", () => {
   assert.equal(d.formatTime(null, now), "–");
 });
 
-test("downsampling keeps the ends, the peaks and the order", () => {
-  const points = Array.from({ length: 10_000 }, (_, i) => [i, Math.sin(i / 50)]);
-  points[4321] = [4321, 99];
-  points[77] = [77, -99];
-  const kept = d.downsample(points, 500);
-  assert.ok(kept.length <= 500);
-  assert.deepEqual(kept[0], points[0]);
-  assert.deepEqual(kept.at(-1), points.at(-1));
-  assert.ok(kept.some(([, y]) => y === 99) && kept.some(([, y]) => y === -99));
-  for (let i = 1; i < kept.length; i++) assert.ok(kept[i][0] > kept[i - 1][0]);
-  assert.deepEqual(d.downsample(points.slice(0, 3), 500), points.slice(0, 3));
-});
-
 test("chart geometry: extents, scaling, path", () => {
   const points = [[0, 1], [10, 5], [20, 3]];
   assert.deepEqual(d.extent(points), { x0: 0, x1: 20, y0: 1, y1: 5 });

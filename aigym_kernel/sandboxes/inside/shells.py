@@ -258,9 +258,6 @@ class Shells:
                 if process.pid not in before:
                     _signal(process.pid, signal.SIGCONT)
 
-    def _living(self) -> list[Shell]:
-        return [shell for shell in self._all if not shell.ended]
-
     def _hold(self, limits: Mapping[str, Any]) -> None:
         """Hold the tree to ``limits`` from now on. CPU time counts from here. Files that are there already
         may stay: who has too many has to be able to remove them."""
