@@ -10,6 +10,7 @@ with the notebook's own ``parameters`` cell before a kernel starts. One notebook
 from __future__ import annotations
 
 import ast
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbformat.sign import NotebookNotary
 from papermill.exceptions import PapermillExecutionError
 
@@ -76,10 +78,18 @@ def run_notebook(
                 f"{source.name}, cell {problem.cell_index + 1 - injected}: {problem.ename}: {problem.evalue} "
                 f"(executed up to there: {executed})"
             ) from None
+        except KeyboardInterrupt:
+            # The task that waited for the interrupted cell fails when its kernel ends; nobody awaits it.
+            logging.getLogger("asyncio").addFilter(_is_no_dead_kernel)
+            raise
         finally:
             if executed.is_file():
                 tell(_finish(executed))
     return run
+
+
+def _is_no_dead_kernel(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
 
 def _finish(executed: Path) -> int:
