@@ -15,12 +15,15 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from aigym_kernel.envs import make
 from aigym_kernel.envs.replay import resimulate
+from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import AigymError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, Policy, PPOConfig, evaluate, ppo
-from aigym_kernel.train.ppo import check, gae
+from aigym_kernel.train.collect import Collector
+from aigym_kernel.train.ppo import check, gae, learn
 from aigym_kernel.trajectories import Trajectory, Update
 
 TINY = {
@@ -309,6 +312,10 @@ def test_a_nan_in_a_final_observation_is_caught_too() -> None:
         ({"learning_rate": "fast"}, "learning_rate='fast'"),
         ({"clip_range": float("nan")}, "clip_range=nan"),
         ({"ent_coef": -0.1}, r"ent_coef=-0\.1"),
+        ({"clip_range_vf": 0}, "clip_range_vf=0"),
+        ({"target_kl": -1.0}, r"target_kl=-1\.0"),
+        ({"learning_rate_schedule": "cosine"}, "must be one of linear, constant"),
+        ({"normalize_rewards": 1}, "normalize_rewards=1 must be True or False"),
         ({"hidden": (64, 0)}, r"hidden=\(64, 0\)"),
         ({"hidden": 64}, "hidden=64"),
     ],
@@ -408,6 +415,84 @@ def test_a_continuous_action_is_learnt() -> None:
     for update in ppo(build, tiny(total_timesteps=16_384, learning_rate=5e-3)):
         policy = update.policy
     assert policy.act(np.ones(1, np.float32))[0] == pytest.approx(0.5, abs=0.1)
+
+
+def learnt(env: Any = "CartPole-v1", **changes: Any) -> tuple[Policy, dict[str, float], int]:
+    """What one call of `learn` makes of a new policy: the policy, the metrics, its optimisation steps."""
+    config = tiny(**changes)
+    envs = make_vec(env, config.n_envs, seed=0)
+    policy = Policy(
+        envs.single_observation_space,
+        envs.single_action_space,
+        generator=torch.Generator().manual_seed(0),
+    )
+    rollout = Collector(envs, env, None, agent="ppo").collect(
+        policy, config.n_steps, torch.Generator().manual_seed(0)
+    )
+    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
+    metrics = learn(policy, optimizer, rollout, config, torch.Generator().manual_seed(0))
+    envs.close()
+    steps = int(next(iter(optimizer.state.values()))["step"])
+    return policy, metrics, steps
+
+
+def test_training_stops_at_the_kl_divergence_it_was_given() -> None:
+    assert learnt(n_epochs=5)[2] == 10
+    assert learnt(n_epochs=5, target_kl=1e-9)[2] == 2
+    assert learnt(n_epochs=5, target_kl=1e9)[2] == 10
+
+
+def test_value_clipping_holds_the_critic_back() -> None:
+    def values(clip: float | None) -> NDArray[np.float32]:
+        policy = learnt(n_epochs=10, clip_range_vf=clip)[0]
+        with torch.no_grad():
+            return np.asarray(policy.values(policy.encode(np.zeros((1, 4), np.float32))))
+
+    assert values(1e6) == values(None)
+    assert abs(values(1e-4)) < 0.5 * abs(values(None))
+
+
+def test_the_clip_range_falls_where_it_shall() -> None:
+    def clipped(schedule: str) -> list[float]:
+        config = tiny(
+            clip_range=0.02, clip_range_schedule=schedule, learning_rate_schedule="constant", n_epochs=6
+        )
+        return [u.metrics["clip_fraction"] for u in ppo("CartPole-v1", config) if u.step]
+
+    assert clipped("linear")[0] == clipped("constant")[0]
+    assert clipped("linear")[-1] > clipped("constant")[-1]
+
+
+def test_the_rate_that_was_sent_holds_from_then_on() -> None:
+    def rates(schedule: str) -> list[float]:
+        updates = ppo("CartPole-v1", tiny(learning_rate=1e-3, learning_rate_schedule=schedule))
+        found = [u.metrics["learning_rate"] for u in itertools.islice(updates, 1, 3)]
+        found.append(updates.send({"learning_rate": 5e-4}).metrics["learning_rate"])
+        return [*found, *(u.metrics["learning_rate"] for u in updates)]
+
+    assert rates("constant") == [1e-3, 1e-3, 5e-4, 5e-4]
+    assert rates("linear") == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
+    updates = ppo("CartPole-v1", tiny())
+    next(updates)
+    with pytest.raises(UnknownName, match="Did you mean 'learning_rate'"):
+        updates.send({"learning_rat": 1})
+
+
+def test_reward_normalisation_is_blind_to_the_scale_of_rewards() -> None:
+    class Paid(Constant):
+        def __init__(self, pay: float) -> None:
+            super().__init__()
+            self.pay = pay
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, _, terminated, truncated, info = super().step(action)
+            return observation, self.pay * float(action), terminated, truncated, info
+
+    small, large = (
+        list(ppo(lambda pay=pay: Paid(pay), tiny(normalize_rewards=True)))[-1].metrics for pay in (1, 1024)
+    )
+    assert small["value_loss"] == pytest.approx(large["value_loss"], rel=1e-3)
+    assert small["return_mean"] * 1024 == pytest.approx(large["return_mean"], rel=0.2)
 
 
 def last(updates: Iterator[Update]) -> Update:

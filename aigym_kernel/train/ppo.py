@@ -24,8 +24,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -40,6 +40,8 @@ from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import configs
 from aigym_kernel.train.collect import Collector, Rollout, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
+from aigym_kernel.train.normalization import RewardScale
+from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
 from aigym_kernel.trajectories import Update
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -70,11 +72,14 @@ class PPOConfig:
     """How PPO trains. Defaults suit small continuing problems; `preset` knows some environments better.
 
     ``total_timesteps`` environment steps, rounded up to whole roll-outs of ``n_envs`` x ``n_steps``;
-    after each, ``n_epochs`` passes over it in ``n_minibatches`` parts. ``learning_rate`` falls linearly
-    to 0. ``gamma`` discounts per step, ``gae_lambda`` weighs GAE's horizon, ``clip_range`` bounds the
-    probability ratio; ``ent_coef`` and ``vf_coef`` weigh entropy and value loss; gradients are cut at
-    norm ``max_grad_norm``. ``hidden``: units per layer of actor and critic. ``device``: see
-    `settings.device`.
+    after each, ``n_epochs`` passes over it in ``n_minibatches`` parts, fewer once a pass has moved the policy
+    by a KL divergence of more than ``target_kl`` (nats; None: never). ``learning_rate`` and ``clip_range``,
+    which bounds the probability ratio, fall to 0 where their schedule is ``linear``. ``clip_range_vf`` bounds
+    how far the critic's estimates may move per roll-out (None: not at all bounded). ``gamma`` discounts per
+    step, ``gae_lambda`` weighs GAE's horizon; ``ent_coef`` and ``vf_coef`` weigh entropy and value loss;
+    gradients are cut at norm ``max_grad_norm``. ``normalize_rewards``: learn from rewards scaled by a
+    `RewardScale`; metrics and trajectories keep the environment's. ``hidden``: units per layer of actor and
+    critic. ``device``: see `settings.device`.
 
     Raises:
         TrainingError: a value that cannot be.
@@ -86,12 +91,17 @@ class PPOConfig:
     n_epochs: int = 6
     n_minibatches: int = 8
     learning_rate: float = 7e-4
+    learning_rate_schedule: Schedule = "linear"
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip_range: float = 0.2
+    clip_range_schedule: Schedule = "constant"
+    clip_range_vf: float | None = None
+    target_kl: float | None = None
     ent_coef: float = 0.0
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
+    normalize_rewards: bool = False
     hidden: tuple[int, ...] = (64, 64)
     seed: int = 0
     device: str | None = None
@@ -101,9 +111,18 @@ class PPOConfig:
             self,
             whole=("total_timesteps", "n_envs", "n_steps", "n_epochs", "n_minibatches", "seed"),
             unit=("gamma", "gae_lambda"),
-            positive=("learning_rate", "clip_range", "max_grad_norm"),
+            positive=(
+                *("learning_rate", "clip_range", "max_grad_norm"),
+                *(name for name in ("clip_range_vf", "target_kl") if getattr(self, name) is not None),
+            ),
             not_negative=("ent_coef", "vf_coef"),
         )
+        for name in ("learning_rate_schedule", "clip_range_schedule"):
+            if getattr(self, name) not in SCHEDULES:
+                raise configs.wrong(self, name, f"must be one of {', '.join(SCHEDULES)}")
+        for name in ("normalize_rewards",):
+            if not isinstance(getattr(self, name), bool):
+                raise configs.wrong(self, name, "must be True or False")
         batch = self.n_envs * self.n_steps
         if batch % self.n_minibatches:
             near = [d for d in range(1, batch + 1) if batch % d == 0]
@@ -140,8 +159,11 @@ def ppo(
     config: PPOConfig | None = None,
     *,
     env_kwargs: Mapping[str, Any] | None = None,
-) -> Iterator[Update]:
+) -> Generator[Update, Mapping[str, Any] | None, None]:
     """Train a policy; yields an Update with no metrics at step 0, then one after each roll-out.
+
+    ``updates.send({"learning_rate": x})`` gives the next update: the rate is x from there on, a linear one
+    falls from x to 0.
 
     Args:
         env: an environment's id, or a function that builds one.
@@ -156,6 +178,7 @@ def ppo(
         UnknownName, TrainingError, AigymError: see `check`.
     Raises (later):
         TrainingError: the environment gave a NaN or infinite observation or reward.
+        UnknownName, TrainingError: see `schedules.heed`, for what was sent.
     """
     config = PPOConfig.preset(env if isinstance(env, str) else "") if config is None else config
     if not isinstance(config, PPOConfig):
@@ -180,28 +203,34 @@ def ppo(
         batch = config.n_envs * config.n_steps
         updates = math.ceil(config.total_timesteps / batch)
         total = updates * batch
-        yield Update(step=0, total_steps=total, metrics={}, policy=policy)
+        rate = Decay(config.learning_rate, config.learning_rate_schedule, over=updates)
+        clip_range = Decay(config.clip_range, config.clip_range_schedule, over=updates)
+        scale = RewardScale(config.n_envs, config.gamma) if config.normalize_rewards else None
+        heed((yield Update(step=0, total_steps=total, metrics={}, policy=policy)), rate, at=0)
         for done in range(updates):
             started = time.perf_counter()
-            rate = config.learning_rate * (1 - done / updates)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate.at(done)
             with one_thread(policy):
                 rollout = collector.collect(policy, config.n_steps, generator)
-                metrics = learn(policy, optimizer, rollout, config, generator)
+                if scale:
+                    rollout = replace(rollout, rewards=scale(rollout.rewards, rollout.dones))
+                now = replace(config, clip_range=clip_range.at(done))
+                metrics = learn(policy, optimizer, rollout, now, generator)
             finished.extend((t.total_reward, len(t)) for t in rollout.trajectories)
             if finished:
                 returns, lengths = np.array(finished).mean(axis=0)
                 metrics |= {"return_mean": float(returns), "length_mean": float(lengths)}
-            metrics["learning_rate"] = rate
+            metrics["learning_rate"] = rate.at(done)
             metrics["steps_per_second"] = batch / (time.perf_counter() - started)
-            yield Update(
+            message = yield Update(
                 step=(done + 1) * batch,
                 total_steps=total,
                 metrics=metrics,
                 trajectories=rollout.trajectories,
                 policy=policy,
             )
+            heed(message, rate, at=done + 1)
     finally:
         envs.close()
 
@@ -242,6 +271,8 @@ def learn(
 ) -> dict[str, float]:
     """Improve ``policy`` on one roll-out: epochs of shuffled minibatches on the clipped objective.
 
+    ``config.clip_range`` is taken as it is: whoever calls it applies the schedule.
+
     Returns:
         The metrics of the optimisation, averaged over all minibatches.
     """
@@ -264,6 +295,7 @@ def learn(
         old_log_prob, _ = policy.log_prob_entropy(inputs, actions)
         device = inputs.device
         advantage, target = torch.from_numpy(advantages).to(device), torch.from_numpy(targets).to(device)
+        old_value = torch.from_numpy(all_values[:-1].ravel()).to(device)
     parameters = list(policy.parameters())
     size = batch // config.n_minibatches
     records: list[torch.Tensor] = []
@@ -277,7 +309,12 @@ def learn(
                 gain = (gain - gain.mean()) / (gain.std() + 1e-8)
             clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
             policy_loss = -torch.min(gain * ratio, gain * clipped).mean()
-            value_loss = 0.5 * (policy.values(inputs[index]) - target[index]).square().mean()
+            value = policy.values(inputs[index])
+            squared = (value - target[index]).square()
+            if config.clip_range_vf is not None:
+                moved = (value - old_value[index]).clamp(-config.clip_range_vf, config.clip_range_vf)
+                squared = torch.max(squared, (old_value[index] + moved - target[index]).square())
+            value_loss = 0.5 * squared.mean()
             entropy = entropies.mean()
             loss = policy_loss - config.ent_coef * entropy + config.vf_coef * value_loss
             optimizer.zero_grad()
@@ -288,6 +325,10 @@ def learn(
                 kl = (ratio - 1 - log_ratio).mean()  # low variance: joschu.net/blog/kl-approx.html
                 outside = ((ratio - 1).abs() > config.clip_range).float().mean()
                 records.append(torch.stack([policy_loss, value_loss, entropy, kl, outside]))
+        if config.target_kl is not None:
+            epoch = torch.stack(records[-config.n_minibatches :])
+            if float(epoch[:, 3].mean()) > config.target_kl:
+                break
     means = torch.stack(records).detach().mean(dim=0).tolist()
     metrics = dict(zip(("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), means))
     variance = float(targets.var())
