@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -214,6 +214,30 @@ class Policy(nn.Module):
                     "and env_kwargs of the training, or train one for this environment"
                 )
 
+    def header(self) -> dict[str, str]:
+        """What a file says of a policy beside its weights: the format, spaces and sizes, as JSON."""
+        return {
+            "format": FORMAT,
+            "observation_space": json.dumps(_space_to_dict(self.observation_space)),
+            "action_space": json.dumps(_space_to_dict(self.action_space)),
+            "hidden": json.dumps(self.hidden),
+            "head": self.head,
+        }
+
+    @classmethod
+    def from_parts(cls, header: Mapping[str, str], weights: Mapping[str, torch.Tensor] | None) -> Policy:
+        """A policy from its `header` and its weights (its ``state_dict``; None: new ones), on the CPU."""
+        policy = cls(
+            _space_from_dict(json.loads(header["observation_space"])),
+            _space_from_dict(json.loads(header["action_space"])),
+            json.loads(header["hidden"]),
+            torch.Generator(),  # so that torch's global one is left alone; the weights are replaced below
+            head=next((h for h in get_args(Head) if h == header.get("head")), "actor-critic"),
+        )
+        if weights is not None:
+            policy.load_state_dict(weights)
+        return policy
+
     def save(self, path: str | Path) -> Path:
         """Write weights, spaces and sizes to one safetensors file; a file that is there is replaced.
 
@@ -223,17 +247,10 @@ class Policy(nn.Module):
         from safetensors.torch import save_file
 
         target = Path(path)
-        header = {
-            "format": FORMAT,
-            "observation_space": json.dumps(_space_to_dict(self.observation_space)),
-            "action_space": json.dumps(_space_to_dict(self.action_space)),
-            "hidden": json.dumps(self.hidden),
-            "head": self.head,
-        }
         target.parent.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         partial = target.with_name(target.name + ".tmp")
-        save_file(weights, partial, metadata=header)
+        save_file(weights, partial, metadata=self.header())
         partial.replace(target)
         return target
 
@@ -259,14 +276,7 @@ class Policy(nn.Module):
             raise TrainingError(f"{str(path)!r} is no readable safetensors file: {problem}") from None
         if header.get("format") != FORMAT:
             raise TrainingError(f"{str(path)!r} holds tensors but no policy that Policy.save wrote")
-        policy = cls(
-            _space_from_dict(json.loads(header["observation_space"])),
-            _space_from_dict(json.loads(header["action_space"])),
-            json.loads(header["hidden"]),
-            torch.Generator(),  # so that torch's global one is left alone; the weights are replaced below
-            head=next((h for h in get_args(Head) if h == header.get("head")), "actor-critic"),
-        )
-        policy.load_state_dict(weights)
+        policy = cls.from_parts(header, weights)
         if env is not None:
             policy.check_env(env, env.spec.id if env.spec else type(env.unwrapped).__name__)
         return policy
