@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -13,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aigym_kernel.envs
-from aigym_kernel.envs.snake import START_LENGTH, Snake
+from aigym_kernel.envs.snake import Snake
+from aigym_kernel.envs.snake_rules import COLOURS
 from aigym_kernel.errors import AigymError, UnknownName
 
 STRAIGHT, LEFT, RIGHT = 0, 1, 2
@@ -73,11 +76,11 @@ def check_board(env: Snake, info: dict[str, Any]) -> None:
     assert np.count_nonzero(board == 2) == 1
     # As many distinct cells on the board as the snake is long: none twice, none outside or on the apple.
     assert np.count_nonzero((board == 1) | (board == 2)) == info["length"]
-    assert info["length"] == START_LENGTH + info["apples"]
+    assert info["length"] == 3 + info["apples"]
     assert np.count_nonzero(board == 3) == (0 if info["length"] == env.size**2 else 1)
 
 
-@pytest.mark.parametrize("observation", ["features", "grid"])
+@pytest.mark.parametrize("observation", ["features", "grid", "image"])
 @pytest.mark.parametrize("render_mode", [None, "ansi", "rgb_array"])
 def test_gymnasiums_checker_has_no_complaint(observation: str, render_mode: str | None) -> None:
     with warnings.catch_warnings():
@@ -90,7 +93,7 @@ def test_gymnasiums_checker_has_no_complaint(observation: str, render_mode: str 
 @given(
     size=st.integers(3, 7),
     seed=st.integers(0, 2**31 - 1),
-    observation=st.sampled_from(["features", "grid"]),
+    observation=st.sampled_from(["features", "grid", "image"]),
     actions=st.lists(st.integers(0, 2), min_size=1, max_size=150),
 )
 def test_no_sequence_of_actions_breaks_the_board(
@@ -196,7 +199,7 @@ def test_a_full_board_wins(size: int) -> None:
     assert info["outcome"] == "full"
     assert info["death"] is None
     assert info["length"] == size * size
-    assert total == size * size - START_LENGTH
+    assert total == size * size - 3
     assert apple_of(env) is None
     with pytest.raises(gymnasium.error.ResetNeeded, match="over"):
         env.step(actions[0])
@@ -341,6 +344,11 @@ def test_rendering() -> None:
         ({"observation": "feature"}, UnknownName, "Did you mean 'features'"),
         ({"rewards": {"aple": 1}}, UnknownName, "Did you mean 'apple'"),
         ({"rewards": {"apple": float("nan")}}, AigymError, "'apple'"),
+        ({"rewards": {"apple": "1"}}, AigymError, "must be a finite number"),
+        ({"rewards": 3}, AigymError, "rewards=3 must be a mapping"),
+        ({"rewards": "3*aple"}, UnknownName, "name in the rewards of Snake 'aple'. Did you mean 'apple'"),
+        ({"obstacles": 26}, AigymError, "obstacles=26 must be a whole number from 0 to 25"),
+        ({"length": 11}, AigymError, "length=11 must be a whole number from 2 to 10"),
         ({"starvation": 0}, AigymError, "starvation=0"),
         ({"render_mode": "human"}, UnknownName, "rgb_array"),
     ],
@@ -348,6 +356,148 @@ def test_rendering() -> None:
 def test_arguments_that_cannot_be(kwargs: dict[str, Any], error: type[AigymError], says: str) -> None:
     with pytest.raises(error, match=says):
         Snake(**kwargs)
+
+
+def digest(kwargs: dict[str, Any]) -> str:
+    """Of everything that 600 steps give."""
+    seen, env = hashlib.sha256(), Snake(**kwargs)
+    seen.update(env.reset(seed=7)[0].tobytes())
+    for i, action in enumerate(np.random.default_rng(1).integers(0, 3, 600).tolist()):
+        observation, reward, terminated, _, info = env.step(action if i % 3 else 0)
+        seen.update(observation.tobytes())
+        seen.update(repr((float(reward), terminated, info)).encode())
+        if terminated:
+            seen.update(env.reset(seed=i)[0].tobytes())
+    return seen.hexdigest()[:16]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "known"),
+    [
+        ({}, "ff9e807fc178b2f6"),
+        ({"size": 6, "observation": "grid"}, "48cac01c392cda7f"),
+        (
+            {
+                "size": 4,
+                "starvation": 9,
+                "rewards": {"apple": 2.0, "step": -0.01, "closer": 0.1, "farther": -0.3, "death": -0.7},
+            },
+            "916f6dffa5eb674a",
+        ),
+        ({"size": 13, "observation": "grid", "rewards": {"closer": 0.1}}, "dc1c0079e1d81eaa"),
+    ],
+)
+def test_games_recorded_long_ago_are_still_played_the_same_way(kwargs: dict[str, Any], known: str) -> None:
+    """The digests are those of version 0.1.0: change a rule, and every stored game is unreadable."""
+    assert digest(kwargs) == known
+
+
+def games(env: Snake, steps: int, seed: int = 0) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Rewards and infos of random steps, with a little sense: no step into death that can be seen."""
+    rng = np.random.default_rng(seed)
+    env.reset(seed=seed)
+    for i in range(steps):
+        _, reward, over, _, info = env.step(rng.integers(3))
+        yield reward, info
+        if over:
+            env.reset(seed=i)
+
+
+def test_rewards_by_cause_of_death() -> None:
+    rewards = {"death": -2.0, "wall": -3.0, "self": -4.0}
+    env = Snake(size=4, length=4, starvation=6, rewards=rewards)
+    seen = {info["death"]: reward for reward, info in games(env, 3000) if "outcome" in info}
+    assert seen == {"wall": -3.0, "self": -4.0, "starvation": -2.0}
+
+
+def test_a_formula_of_events_equals_the_mapping_that_says_the_same() -> None:
+    formula = "2*apple - 0.01*step + 0.1*closer - 0.2*farther - 3*wall - 4*(self or starvation) + 9*full"
+    mapping = {"apple": 2, "step": -0.01, "closer": 0.1, "farther": -0.2, "wall": -3, "death": -4, "full": 9}
+    one, other = (Snake(size=4, starvation=12, rewards=rewards) for rewards in (formula, mapping))
+    for (a, _), (b, _) in zip(games(one, 1500), games(other, 1500)):
+        assert a == pytest.approx(b, rel=1e-12)
+    assert win(Snake(size=4, rewards="5*full"), seed=1)[1] == 5.0
+
+
+def test_a_formula_of_quantities_sees_the_game_after_the_step() -> None:
+    env = Snake(size=6, rewards="length + 100*apples + 10000*hunger - distance + 0.5*size")
+    for reward, info in games(env, 400):
+        apple = apple_of(env)
+        assert apple is not None
+        head = head_of(env)
+        distance = abs(head[0] - apple[0]) + abs(head[1] - apple[1])
+        rest = reward - (info["length"] + 100 * info["apples"] - distance + 3.0)
+        assert rest % 10000 == 0
+        assert rest >= 0
+
+
+def test_a_formula_that_gives_no_number_says_where() -> None:
+    with pytest.raises(AigymError, match=r"divides by zero.*apple=0"):
+        Snake(rewards="1 / apple")
+    env = Snake(size=6, rewards="apple / (hunger - 2)")
+    env.reset(seed=0)
+    env.step(0)
+    with pytest.raises(AigymError, match=r"divides by zero.*hunger=2"):
+        env.step(0)
+    assert Snake(rewards="1 / apple if apple else 0").rules.worth[1][0] == 1.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(size=st.integers(3, 9), seed=st.integers(0, 10_000), data=st.data())
+def test_obstacles_cut_nothing_off(size: int, seed: int, data: st.DataObject) -> None:
+    obstacles, length = data.draw(st.integers(0, size**2 // 4)), data.draw(st.integers(2, size))
+    env = Snake(size=size, obstacles=obstacles, length=length)
+    env.reset(seed=seed)
+    board = env.board()
+    assert np.count_nonzero(board == 4) == obstacles
+    assert np.count_nonzero((board == 1) | (board == 2)) == length
+    reached, queue = {head_of(env)}, [head_of(env)]
+    for row, column in queue:
+        for dr, dc in HEADINGS:
+            place = (row + dr, column + dc)
+            if place not in reached and min(place) >= 0 and max(place) < size and board[place] in (0, 3):
+                reached.add(place)
+                queue.append(place)
+    assert len(reached) == 1 + np.count_nonzero((board == 0) | (board == 3))
+
+
+def test_an_obstacle_is_a_wall_and_is_seen() -> None:
+    env = Snake(size=5, obstacles=6, observation="grid", render_mode="ansi")
+    hits = 0
+    for seed in range(200):
+        grid, _ = env.reset(seed=seed)
+        assert np.count_nonzero(grid[1] == 1) == 7
+        assert str(env.render()).count("#") == 6
+        ahead = env.board()[2, 3]
+        _, _, over, _, info = env.step(STRAIGHT)
+        assert over == (ahead == 4)
+        hits += over
+        assert info["death"] == ("wall" if over else None)
+    assert hits > 10
+
+
+def test_the_image_shows_the_board_turned() -> None:
+    env = Snake(size=5, observation="image", obstacles=3, starvation=8)
+    image, _ = env.reset(seed=4)
+    assert (image.shape, image.dtype) == ((20, 20, 3), np.uint8)
+    cells = image[::4, ::4]
+    assert np.array_equal(cells.repeat(4, 0).repeat(4, 1), image)
+    board = np.rot90(env.board())
+    for code in (0, 2, 4):
+        assert (cells[board == code] == COLOURS[code]).all()
+    assert (cells[board == 3] == COLOURS[3]).all()
+    assert len(np.unique(cells[board == 1], axis=0)) == 2  # the tail is darker
+    later, _, _, _, info = env.step(LEFT)
+    assert info["apples"] == 0
+    darker = later[::4, ::4][env.board() == 3]  # it looks up now
+    assert darker.sum() < cells[board == 3].sum()  # the hungrier, the darker the apple
+
+
+def test_a_game_is_not_changed_at_reset() -> None:
+    env = Snake()
+    with pytest.raises(AigymError, match=r"make\('aigym/Snake-v0', size=6\)"):
+        env.reset(options={"size": 6})
+    env.reset(seed=0, options={})
 
 
 def test_step_before_reset_and_an_unknown_action() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from aigym_kernel.envs import SNAKE
-from aigym_kernel.envs.snake import FEATURE_NAMES
+from aigym_kernel.envs.snake_rules import FEATURE_NAMES
 from aigym_kernel.widgets.playback import creator
 
 _ROW = re.compile(r"^\s*\|\s*(\d+)\s*\|\s*([^|]+?)\s*\|", re.MULTILINE)
