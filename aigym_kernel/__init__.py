@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from aigym_kernel import formats
     from aigym_kernel.agents import policy_agent, random_agent, replay, scripted
+    from aigym_kernel.batches import Update
     from aigym_kernel.comparison import compare
     from aigym_kernel.differences import diff
     from aigym_kernel.doctor import doctor
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from aigym_kernel.train import evaluate
     from aigym_kernel.train.dqn import DQNConfig, dqn
     from aigym_kernel.train.ppo import PPOConfig, ppo
-    from aigym_kernel.trajectories import Mark, Score, Step, Trajectory, Update
+    from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
     from aigym_kernel.widgets.board import board
     from aigym_kernel.widgets.explorer import explore
     from aigym_kernel.widgets.launcher import launch
@@ -69,7 +70,7 @@ _HOME = {
     "Step": "trajectories",
     "Store": "store",
     "Trajectory": "trajectories",
-    "Update": "trajectories",
+    "Update": "batches",
     "board": "widgets",
     "compare": "comparison",
     "diff": "differences",

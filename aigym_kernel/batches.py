@@ -1,20 +1,24 @@
-"""Many finished trajectories as whole arrays laid end to end: `Batch`, what a trainer hands over at once.
+"""Many finished trajectories as whole arrays laid end to end (`Batch`), and what a trainer yields (`Update`).
 
 batch = Batch(env_id="CartPole-v1", agent="ppo", observations=..., lengths=lengths, ...)
 writer.batch(batch)
 batch[3]               the fourth Trajectory; its arrays are views
+batch.returns          (N,), each one's sum of rewards
+join([batch, later])   one Batch of both
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aigym_kernel.errors import TrainingError
 from aigym_kernel.trajectories import Trajectory, new_id
 
 
@@ -69,6 +73,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """The sum of each trajectory's rewards: (N,)."""
+        whose = np.repeat(np.arange(len(self)), self.lengths)
+        sums: NDArray[np.float64] = np.bincount(whose, self.rewards, len(self)).astype(np.float64)
+        return sums
+
     def steps(self, i: int) -> slice:
         """Where the steps of the i-th trajectory are in ``actions`` and ``rewards``. Its observations begin
         ``i`` later, and are one more."""
@@ -98,3 +109,53 @@ class Batch:
 
     def __iter__(self) -> Iterator[Trajectory]:
         return (self[i] for i in range(len(self)))
+
+
+def empty(env_id: str = "", agent: str = "") -> Batch:
+    """A Batch without trajectories."""
+    none = np.zeros(0)
+    return Batch(
+        env_id=env_id,
+        agent=agent,
+        observations=none,
+        actions=none,
+        rewards=none,
+        lengths=none.astype(np.int64),
+        terminated=none.astype(np.bool_),
+        truncated=none.astype(np.bool_),
+    )
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """The trajectories of several batches of one environment and agent, in their order, as one Batch."""
+    some = [batch for batch in batches if len(batch)]
+    if len(some) < 2:
+        return some[0] if some else empty()
+    fields: dict[str, Any] = {}
+    for name in ("observations", "actions", "rewards", "lengths", "terminated", "truncated"):
+        fields[name] = np.concatenate([getattr(batch, name) for batch in some])
+    for name in ("seeds", "final_infos", "groups", "started_at", "wall_s", "ids"):
+        fields[name] = [value for batch in some for value in getattr(batch, name)]
+    return replace(some[0], **fields)
+
+
+def _writes_none(path: str | Path) -> Path:
+    raise TrainingError(f"no checkpoint was written to {str(path)!r}: this trainer cannot write any")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What a trainer yields after each optimisation phase.
+
+    ``step``: environment steps so far. ``metrics``: name to value. ``trajectories``: those that
+    finished since the last update. ``policy``: the network being trained, an ``nn.Module`` that the
+    next update changes; copy it to keep it. ``checkpoint(path)`` writes all that the training needs to go on
+    from this update to one file and returns its path; call it before the next update.
+    """
+
+    step: int
+    total_steps: int
+    metrics: Mapping[str, float]
+    trajectories: Batch = field(default_factory=empty)
+    policy: Any = None
+    checkpoint: Callable[[str | Path], Path] = _writes_none

@@ -380,19 +380,3 @@ def _calls_text(calls: Sequence[ToolCall]) -> str:
     return "\n".join(
         json.dumps({"name": c.name, "arguments": c.arguments}, ensure_ascii=False, default=str) for c in calls
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Update:
-    """What a trainer yields after each optimisation phase.
-
-    ``step``: environment steps so far. ``metrics``: name to value. ``trajectories``: those that
-    finished since the last update. ``policy``: the network being trained, an ``nn.Module`` that the
-    next update changes; copy it to keep it.
-    """
-
-    step: int
-    total_steps: int
-    metrics: Mapping[str, float]
-    trajectories: tuple[Trajectory, ...] = ()
-    policy: Any = None

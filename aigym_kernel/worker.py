@@ -59,8 +59,7 @@ def _train(path: Path, record: RunRecord, writer: Writer, report: Report) -> Non
             report(0, {"eval_return_mean_before": evaluated(update.policy)}, total_steps=update.total_steps)
             started = time.perf_counter()
         else:
-            for trajectory in update.trajectories:
-                writer.trajectory(trajectory)
+            writer.batch(update.trajectories)
             writer.metrics(update.step, update.metrics)
         report(update.step)
         if (path / "stop").exists():

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from aigym_kernel.batches import Update, empty
 from aigym_kernel.errors import AigymError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, DQNConfig, Policy, dqn, evaluate
 from aigym_kernel.train.collect import Rollout
 from aigym_kernel.train.dqn import epsilon, targets
 from aigym_kernel.train.replay import Batch, Replay, _SumTree
-from aigym_kernel.trajectories import Update
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 TINY: dict[str, Any] = {
@@ -61,7 +61,7 @@ def rollouts(random: np.random.Generator, sizes: list[int], envs: int) -> Iterat
             rewards=random.normal(size=(steps, envs)).astype(np.float32),
             dones=dones,
             truncated=tuple(truncated),
-            trajectories=(),
+            trajectories=empty(),
         )
 
 
@@ -283,6 +283,8 @@ def test_updates_carry_every_metric_and_whole_trajectories() -> None:
         "learning_rate",
         "steps_per_second",
         "return_mean",
+        "return_q10",
+        "return_q90",
         "length_mean",
     }
     assert set(updates[1].metrics) == names

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from aigym_kernel.batches import Update
 from aigym_kernel.envs import make
 from aigym_kernel.envs.replay import resimulate
 from aigym_kernel.envs.vector import make_vec
@@ -24,7 +25,7 @@ from aigym_kernel.errors import AigymError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, Policy, PPOConfig, evaluate, ppo
 from aigym_kernel.train.collect import Collector
 from aigym_kernel.train.ppo import check, gae, learn
-from aigym_kernel.trajectories import Trajectory, Update
+from aigym_kernel.trajectories import Trajectory
 
 TINY = {
     "total_timesteps": 512,
@@ -167,7 +168,7 @@ def test_updates_say_how_far_it_is_and_carry_every_metric() -> None:
     assert {u.total_steps for u in updates} == {512}
     assert updates[0].metrics == {}
     keys = {"policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "explained_variance"}
-    keys |= {"return_mean", "length_mean", "learning_rate", "steps_per_second"}
+    keys |= {"return_mean", "return_q10", "return_q90", "length_mean", "learning_rate", "steps_per_second"}
     assert set(updates[-1].metrics) == keys
     assert all(type(v) is float and np.isfinite(v) for v in updates[-1].metrics.values())
     rates = [u.metrics["learning_rate"] for u in updates[1:]]
@@ -181,7 +182,7 @@ def test_updates_say_how_far_it_is_and_carry_every_metric() -> None:
 def test_no_mean_return_before_an_episode_has_finished() -> None:
     updates = ppo(lambda: Constant(steps=100), tiny())
     after = next(u for u in updates if u.step)
-    assert after.trajectories == ()
+    assert len(after.trajectories) == 0
     assert "return_mean" not in after.metrics
 
 

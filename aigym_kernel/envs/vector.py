@@ -4,11 +4,11 @@
     observations, infos = envs.reset()                 # infos["episode_seed"]: (64,) int64
     observations, rewards, terminated, truncated, infos = envs.step(actions)
 
-A `gymnasium.vector.SyncVectorEnv` that resets in the same step (``infos["final_obs"]`` holds where an
-episode ended). Each episode starts with ``reset(seed=s)``, s drawn from the run's seed and the
-environment's index and put into the info as ``episode_seed``: env id, keyword arguments, seed and
-actions are enough to play any training episode again (`envs.replay`). No worker processes: for cheap
-environments they cost more than they give.
+A `gymnasium.vector.SyncVectorEnv` that resets in the same step. Its infos always hold ``episode_seed`` (N,),
+and after a step in which episodes ended ``final_obs`` and ``final_infos``: by index of the environment, the
+observation and the info of its last step. Each episode starts with ``reset(seed=s)``, s drawn from the run's
+seed and the environment's index: env id, keyword arguments, seed and actions are enough to play any training
+episode again (`envs.replay`). No worker processes: for cheap environments they cost more than they give.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from numpy.typing import NDArray
 
 from aigym_kernel.envs import EnvSource, make
 from aigym_kernel.errors import AigymError
@@ -96,7 +97,26 @@ def make_vec(
     def builder(index: int) -> Callable[[], AnyEnv]:
         return lambda: Episodes(make_one(env, env_kwargs), seed, index)
 
-    return SyncVectorEnv([builder(i) for i in range(n)], autoreset_mode=AutoresetMode.SAME_STEP)
+    return _Together([builder(i) for i in range(n)], autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+class _Together(SyncVectorEnv[Any, Any]):
+    """`SyncVectorEnv` with the infos that the module promises."""
+
+    def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+        observations, infos = super().reset(**arguments)
+        return observations, infos | {"episode_seed": self._episode_seeds()}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        observations, rewards, terminated, truncated, infos = super().step(actions)
+        infos["episode_seed"] = self._episode_seeds()
+        ended = np.flatnonzero(terminated | truncated).tolist()
+        if ended:
+            infos["final_infos"] = {i: episodes_of(self)[i].final_info for i in ended}
+        return observations, rewards, terminated, truncated, infos
+
+    def _episode_seeds(self) -> NDArray[np.int64]:
+        return np.array([episode.episode_seed for episode in episodes_of(self)], np.int64)
 
 
 def episodes_of(envs: SyncVectorEnv[Any, Any]) -> list[Episodes]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from aigym_kernel.batches import Update
 from aigym_kernel.train import dqn as _dqn
 from aigym_kernel.train import ppo as _ppo
 from aigym_kernel.train.dqn import DQNConfig, dqn
 from aigym_kernel.train.evaluation import evaluate
 from aigym_kernel.train.networks import Policy
 from aigym_kernel.train.ppo import PPOConfig, ppo
-from aigym_kernel.trajectories import Update
 
 
 @dataclass(frozen=True, kw_only=True)

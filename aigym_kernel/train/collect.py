@@ -4,8 +4,9 @@
     rollout = collector.collect(policy, n_steps, generator)
     rollout.observations, rollout.actions, rollout.rewards, rollout.dones, rollout.trajectories
 
-A trajectory is joined from slices of the roll-outs' arrays: nothing is done per step and episode. Not a
-place to learn from the data: that is the algorithm's file.
+Trajectories are cut out of the roll-outs' arrays, all that finished in one at once: nothing is done per step
+of an environment. `Finished` keeps the figures of the latest. Not a place to learn from the data: that is the
+algorithm's file.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ import torch
 from gymnasium.vector import SyncVectorEnv
 from numpy.typing import NDArray
 
+from aigym_kernel.batches import Batch, empty
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import episodes_of, make_one
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.rollouts import describe
 from aigym_kernel.train.networks import Policy, check_spaces
-from aigym_kernel.trajectories import Trajectory
 
-Columns = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
+RECENT = 100
+"""`Finished` looks at so many of the latest episodes."""
+
+Part = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 """Observations, actions and rewards of one stretch of an episode."""
 
 
@@ -51,7 +55,7 @@ class Rollout:
     ``observations`` (T + 1, N, *shape) as the environments gave them; ``actions`` (T, N, ...) as the
     policy sampled them, on its device; ``rewards`` (T, N) float32; ``dones`` (T, N). ``truncated``: step,
     environment and final observation of each episode that was cut off, not ended. ``trajectories``:
-    those that finished in it.
+    those that finished in it, in the order in which they did.
     """
 
     observations: NDArray[Any]
@@ -59,22 +63,56 @@ class Rollout:
     rewards: NDArray[np.float32]
     dones: NDArray[np.bool_]
     truncated: tuple[tuple[int, int, NDArray[Any]], ...]
-    trajectories: tuple[Trajectory, ...]
+    trajectories: Batch
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _End:
-    """How one episode ended: at step ``t`` of the roll-out, in environment ``index``."""
+class Finished:
+    """Return and length of the last `RECENT` finished episodes of a training, as metrics."""
 
-    t: int
-    index: int
-    observation: NDArray[Any]
-    terminated: bool
-    truncated: bool
-    info: dict[str, Any]
-    seed: int
-    started_at: float
-    ended_at: float
+    def __init__(self) -> None:
+        self._returns = np.zeros(0)
+        self._lengths = np.zeros(0, np.int64)
+
+    def add(self, batch: Batch) -> None:
+        """Episodes that finished, oldest first."""
+        self._returns = np.concatenate([self._returns, batch.returns])[-RECENT:]
+        self._lengths = np.concatenate([self._lengths, batch.lengths])[-RECENT:]
+
+    def metrics(self) -> dict[str, float]:
+        """``return_mean``, ``return_q10`` and ``return_q90`` (a tenth of the episodes is below, above),
+        ``length_mean``; nothing before an episode has finished."""
+        if not len(self._returns):
+            return {}
+        low, high = np.quantile(self._returns, (0.1, 0.9)).tolist()
+        return {
+            "return_mean": float(self._returns.mean()),
+            "return_q10": low,
+            "return_q90": high,
+            "length_mean": float(self._lengths.mean()),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs."""
+        return {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
+
+
+class _Ends:
+    """How the episodes of one roll-out ended: one value each, in order of step and environment."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.indices: list[int] = []
+        self.observations: list[NDArray[Any]] = []
+        self.terminated: list[bool] = []
+        self.truncated: list[bool] = []
+        self.infos: list[dict[str, Any]] = []
+        self.seeds: list[int] = []
+        self.started_at: list[float] = []
+        self.ended_at: list[float] = []
 
 
 class Collector:
@@ -88,18 +126,17 @@ class Collector:
         agent: str,
     ) -> None:
         self._envs = envs
-        self._episodes = episodes_of(envs)
-        self.env_id, self._env_kwargs = describe(self._episodes[0].env)
+        self.env_id, self._env_kwargs = describe(episodes_of(envs)[0].env)
         if isinstance(env, str):
             self._env_kwargs = dict(env_kwargs or {})
         self._agent = agent
         self._steps = 0
-        self._observations, _ = envs.reset()
+        self._observations, infos = envs.reset()
         self._check(self._observations, "observation")
         self._started = [time.time()] * envs.num_envs
-        self._seeds = [episode.episode_seed for episode in self._episodes]
+        self._seeds: list[int] = infos["episode_seed"].tolist()
         # Per environment: the parts of its unfinished episode that lie in earlier roll-outs.
-        self._open: list[list[Columns]] = [[] for _ in range(envs.num_envs)]
+        self._open: list[list[Part]] = [[] for _ in range(envs.num_envs)]
 
     def collect(self, policy: Policy, n_steps: int, generator: torch.Generator) -> Rollout:
         """Take ``n_steps`` steps in every environment.
@@ -115,7 +152,7 @@ class Collector:
         observations[0] = self._observations
         sampled: list[torch.Tensor] = []
         taken: list[NDArray[Any]] = []
-        ends: list[_End] = []
+        ends = _Ends()
         for t in range(n_steps):
             with torch.no_grad():
                 sampled.append(policy.sample(policy.encode(observations[t]), generator))
@@ -126,85 +163,117 @@ class Collector:
             self._check(rewards[t], "reward")
             dones[t] = terminated | truncated
             observations[t + 1] = after
-            for index in np.flatnonzero(dones[t]).tolist():
-                ends.append(self._end(t, index, terminated, truncated, infos))
+            if dones[t].any():
+                self._note(ends, t, terminated, truncated, infos)
         self._observations = observations[-1]
-        trajectories = self._cut(observations, np.stack(taken), rewards, ends)
+        truncations = zip(ends.steps, ends.indices, ends.observations, ends.terminated)
         return Rollout(
             observations=observations,
             actions=torch.stack(sampled),
             rewards=rewards.astype(np.float32),
             dones=dones,
-            truncated=tuple((e.t, e.index, e.observation) for e in ends if not e.terminated),
-            trajectories=trajectories,
+            truncated=tuple((t, index, last) for t, index, last, terminated in truncations if not terminated),
+            trajectories=self._cut(observations, np.stack(taken), rewards, ends),
         )
 
-    def _end(
+    def _note(
         self,
+        ends: _Ends,
         t: int,
-        index: int,
         terminated: NDArray[np.bool_],
         truncated: NDArray[np.bool_],
         infos: Mapping[str, Any],
-    ) -> _End:
-        """Note the end of an episode; its environment stands at the start of the next one already."""
-        episode, now = self._episodes[index], time.time()
-        observation = np.asarray(infos["final_obs"][index])
-        self._check(observation, "observation")
-        end = _End(
-            t=t,
-            index=index,
-            observation=observation,
-            terminated=bool(terminated[index]),
-            truncated=bool(truncated[index]),
-            info={key: _plain(value) for key, value in episode.final_info.items()},
-            seed=self._seeds[index],
-            started_at=self._started[index],
-            ended_at=now,
-        )
-        self._seeds[index], self._started[index] = episode.episode_seed, now
-        return end
+    ) -> None:
+        """Note the ends of episodes in step ``t``; their environments stand in the next one already."""
+        now = time.time()
+        for index in np.flatnonzero(terminated | truncated).tolist():
+            last = np.asarray(infos["final_obs"][index])
+            self._check(last, "observation")
+            ends.steps.append(t)
+            ends.indices.append(index)
+            ends.observations.append(last)
+            ends.terminated.append(bool(terminated[index]))
+            ends.truncated.append(bool(truncated[index]))
+            ends.infos.append({key: _plain(value) for key, value in infos["final_infos"][index].items()})
+            ends.seeds.append(self._seeds[index])
+            ends.started_at.append(self._started[index])
+            ends.ended_at.append(now)
+            self._seeds[index], self._started[index] = int(infos["episode_seed"][index]), now
 
     def _cut(
         self,
         observations: NDArray[Any],
         actions: NDArray[Any],
         rewards: NDArray[np.float64],
-        ends: list[_End],
-    ) -> tuple[Trajectory, ...]:
+        ends: _Ends,
+    ) -> Batch:
         """Cut the roll-out at the ends; what is left of each environment stays open."""
-        trajectories = []
-        begin = [0] * self._envs.num_envs
-        for end in ends:
-            part = np.s_[begin[end.index] : end.t + 1, end.index]
-            begin[end.index] = end.t + 1
-            columns = [*self._open[end.index], (observations[part], actions[part], rewards[part])]
-            self._open[end.index] = []
-            seen, did, got = zip(*columns)
-            trajectories.append(
-                Trajectory(
-                    env_id=self.env_id,
-                    env_kwargs=self._env_kwargs,
-                    agent=self._agent,
-                    observations=np.concatenate([*seen, end.observation[None].astype(observations.dtype)]),
-                    actions=np.concatenate(did),
-                    rewards=np.concatenate(got),
-                    terminated=end.terminated,
-                    truncated=end.truncated,
-                    seed=end.seed,
-                    final_info=end.info,
-                    started_at=end.started_at,
-                    wall_s=end.ended_at - end.started_at,
-                )
-            )
-        for index, start in enumerate(begin):
+        begin = np.zeros(len(self._open), np.int64)
+        batch = self._joined(observations, actions, rewards, ends, begin) if ends.steps else None
+        for index, start in enumerate(begin.tolist()):
             if start < len(rewards):
                 part = np.s_[start : len(rewards), index]
                 # Copies: a view would keep the whole roll-out for as long as one episode lasts.
                 self._open[index].append(
                     (observations[part].copy(), actions[part].copy(), rewards[part].copy())
                 )
-        return tuple(trajectories)
+        return batch or empty(self.env_id, self._agent)
+
+    def _joined(
+        self,
+        observations: NDArray[Any],
+        actions: NDArray[Any],
+        rewards: NDArray[np.float64],
+        ends: _Ends,
+        begin: NDArray[np.int64],
+    ) -> Batch:
+        """The finished trajectories, end to end: what lies in this roll-out is copied for all of them at
+        once, what lies in earlier ones by environment. ``begin`` becomes where each one's next starts."""
+        count, last_step, whose = len(ends.steps), np.array(ends.steps), np.array(ends.indices)
+        first, before = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        order = np.lexsort((last_step, whose))
+        again = whose[order][1:] == whose[order][:-1]  # not the first end of its environment here
+        first[order[1:][again]] = last_step[order[:-1][again]] + 1
+        started_earlier = [i for i, start in enumerate(first.tolist()) if not start and self._open[whose[i]]]
+        for i in started_earlier:
+            before[i] = sum(len(part[2]) for part in self._open[whose[i]])
+        here = last_step + 1 - first
+        lengths = before + here
+        begin[whose[order]] = last_step[order] + 1  # of several ends the last one counts
+        starts = np.cumsum(lengths) - lengths
+        within = np.arange(here.sum()) - np.repeat(np.cumsum(here) - here, here)
+        source = within + np.repeat(first, here), np.repeat(whose, here)
+        target = within + np.repeat(starts + before, here)
+        number = np.arange(count)
+        total = int(lengths.sum())
+        all_seen = np.empty((total + count, *observations.shape[2:]), observations.dtype)
+        all_done = np.empty((total, *actions.shape[2:]), actions.dtype)
+        all_got = np.empty(total, np.float64)
+        all_seen[target + np.repeat(number, here)] = observations[source]
+        all_done[target], all_got[target] = actions[source], rewards[source]
+        all_seen[starts + lengths + number] = np.stack(ends.observations)
+        for i in started_earlier:
+            seen, did, got = (np.concatenate(parts) for parts in zip(*self._open[whose[i]]))
+            at = int(starts[i])
+            all_seen[at + i : at + i + len(seen)] = seen
+            all_done[at : at + len(did)], all_got[at : at + len(got)] = did, got
+        for index in set(ends.indices):
+            self._open[index] = []
+        return Batch(
+            env_id=self.env_id,
+            agent=self._agent,
+            env_kwargs=self._env_kwargs,
+            observations=all_seen,
+            actions=all_done,
+            rewards=all_got,
+            lengths=lengths,
+            terminated=np.array(ends.terminated),
+            truncated=np.array(ends.truncated),
+            seeds=ends.seeds,
+            final_infos=ends.infos,
+            started_at=ends.started_at,
+            wall_s=np.subtract(ends.ended_at, ends.started_at),
+        )
 
     def _check(self, values: NDArray[Any], kind: str) -> None:
         if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -18,24 +18,23 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 
 from aigym_kernel import settings
+from aigym_kernel.batches import Batch as Trajectories
+from aigym_kernel.batches import Update, join
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import configs
-from aigym_kernel.train.collect import Collector, check_trainable
+from aigym_kernel.train.collect import Collector, Finished, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.replay import Batch, Replay
-from aigym_kernel.trajectories import Trajectory, Update
 
 UPDATE_STEPS = 1_000
 """An Update comes after at least so many environment steps."""
@@ -153,9 +152,9 @@ def dqn(
         config: default: the preset for this id.
         env_kwargs: passed to each environment.
 
-    Metrics: ``return_mean`` and ``length_mean`` of the last 100 finished training episodes (absent until one
-    has finished); ``td_loss`` (half the mean squared TD error) and ``q_mean`` once learning has started;
-    ``epsilon``, ``learning_rate``, ``steps_per_second``.
+    Metrics: ``return_mean``, ``return_q10``, ``return_q90`` and ``length_mean`` of the last 100 finished
+    training episodes (absent until one has finished); ``td_loss`` (half the mean squared TD error) and
+    ``q_mean`` once learning has started; ``epsilon``, ``learning_rate``, ``steps_per_second``.
 
     Raises (at the first step of the loop, before anything is trained):
         UnknownName, TrainingError, AigymError: see `check`.
@@ -179,11 +178,11 @@ def dqn(
         ).to(device)
         learner = Learner(policy, config)
         collector = Collector(envs, env, env_kwargs, agent="dqn")
-        finished: deque[tuple[float, int]] = deque(maxlen=100)
+        finished = Finished()
         batch = config.n_envs * config.train_freq
         rounds = math.ceil(config.total_timesteps / batch)
         total, step, told = rounds * batch, 0, 0
-        trajectories: list[Trajectory] = []
+        parts: list[Trajectories] = []
         yield Update(step=0, total_steps=total, metrics={}, policy=policy)
         started = time.perf_counter()
         while step < total:
@@ -194,24 +193,22 @@ def dqn(
                 step += batch
                 if step >= config.learning_starts:
                     learner.learn(step / total)
-            trajectories.extend(rollout.trajectories)
+            parts.append(rollout.trajectories)
             if step - told < UPDATE_STEPS and step < total:
                 continue
-            metrics = learner.metrics()
-            finished.extend((t.total_reward, len(t)) for t in trajectories)
-            if finished:
-                returns, lengths = np.array(finished).mean(axis=0)
-                metrics |= {"return_mean": float(returns), "length_mean": float(lengths)}
+            trajectories = join(parts)
+            finished.add(trajectories)
+            metrics = learner.metrics() | finished.metrics()
             metrics["epsilon"] = policy.epsilon
             metrics["steps_per_second"] = (step - told) / (time.perf_counter() - started)
             yield Update(
                 step=step,
                 total_steps=total,
                 metrics=metrics,
-                trajectories=tuple(trajectories),
+                trajectories=trajectories,
                 policy=policy,
             )
-            told, trajectories, started = step, [], time.perf_counter()
+            told, parts, started = step, [], time.perf_counter()
     finally:
         envs.close()
 

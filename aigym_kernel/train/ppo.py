@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -34,15 +33,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aigym_kernel import settings
+from aigym_kernel.batches import Update
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import configs
-from aigym_kernel.train.collect import Collector, Rollout, check_trainable
+from aigym_kernel.train.collect import Collector, Finished, Rollout, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.normalization import RewardScale
 from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
-from aigym_kernel.trajectories import Update
 
 PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
@@ -170,9 +169,9 @@ def ppo(
         config: default: the preset for this id.
         env_kwargs: passed to each environment.
 
-    Metrics: ``return_mean`` and ``length_mean`` of the last 100 finished training episodes (absent
-    until one has finished), ``policy_loss``, ``value_loss``, ``entropy`` (nats), ``approx_kl``,
-    ``clip_fraction``, ``explained_variance``, ``learning_rate``, ``steps_per_second``.
+    Metrics: ``return_mean``, ``return_q10``, ``return_q90`` and ``length_mean`` of the last 100 finished
+    training episodes (absent until one has finished), ``policy_loss``, ``value_loss``, ``entropy`` (nats),
+    ``approx_kl``, ``clip_fraction``, ``explained_variance``, ``learning_rate``, ``steps_per_second``.
 
     Raises (at the first step of the loop, before anything is trained):
         UnknownName, TrainingError, AigymError: see `check`.
@@ -199,7 +198,7 @@ def ppo(
             policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=device.type != "mps"
         )
         collector = Collector(envs, env, env_kwargs, agent="ppo")
-        finished: deque[tuple[float, int]] = deque(maxlen=100)
+        finished = Finished()
         batch = config.n_envs * config.n_steps
         updates = math.ceil(config.total_timesteps / batch)
         total = updates * batch
@@ -217,10 +216,8 @@ def ppo(
                     rollout = replace(rollout, rewards=scale(rollout.rewards, rollout.dones))
                 now = replace(config, clip_range=clip_range.at(done))
                 metrics = learn(policy, optimizer, rollout, now, generator)
-            finished.extend((t.total_reward, len(t)) for t in rollout.trajectories)
-            if finished:
-                returns, lengths = np.array(finished).mean(axis=0)
-                metrics |= {"return_mean": float(returns), "length_mean": float(lengths)}
+            finished.add(rollout.trajectories)
+            metrics |= finished.metrics()
             metrics["learning_rate"] = rate.at(done)
             metrics["steps_per_second"] = batch / (time.perf_counter() - started)
             message = yield Update(
