@@ -130,13 +130,15 @@ class _Compiler:
             ):
                 return self.comparison(left, ops, others)
             case ast.BoolOp(op=op, values=values):
-                both = _both if isinstance(op, ast.And) else _either
                 result = self.compile(values[-1])
                 for value in reversed(values[:-1]):
-                    result = self.fold(both, self.compile(value), result)
+                    result = self.join(isinstance(op, ast.And), self.compile(value), result)
                 return result
             case ast.IfExp(test=test, body=body, orelse=orelse):
-                return self.fold(_if, test, body, orelse)
+                sides = [self.compile(side) for side in (test, body, orelse)]
+                if isinstance(sides[0], float):
+                    return sides[1 if sides[0] != 0.0 else 2]
+                return self.fold(_if, *sides)
         raise self.forbidden(node, f"a formula is made of {_ALLOWED}")
 
     def unary(self, op: ast.unaryop, operand: ast.expr) -> float | _Part:
@@ -171,9 +173,15 @@ class _Compiler:
         for op, a, b in reversed(list(zip(ops, sides, sides[1:]))):
             apply = _COMPARISONS[type(op)]
             one = self.fold(lambda where, a, b, apply=apply: _truth(where, apply, a, b), a, b)
-            result = one if result is None else self.fold(_both, one, result)
+            result = one if result is None else self.join(True, one, result)
         assert result is not None
         return result
+
+    def join(self, both: bool, first: float | _Part, second: float | _Part) -> float | _Part:
+        """``first and second``, or ``first or second``."""
+        if isinstance(first, float):
+            return second if (first != 0.0) == both else first
+        return self.fold(_both if both else _either, first, second)
 
     def fold(self, operation: Callable[..., Any], *sides: ast.expr | float | _Part) -> float | _Part:
         """The operation on its compiled sides; done now if they are all numbers."""
@@ -205,8 +213,6 @@ def _truth(where: Where, apply: Callable[[Any, Any], Any], a: Any, b: Any) -> An
 
 
 def _if(where: Where, test: Any, a: Any, b: Any) -> Any:
-    if isinstance(test, float) and where is not choose:
-        return a if test != 0.0 else b
     return where(test == test, where(test != 0.0, a, b), math.nan)
 
 
