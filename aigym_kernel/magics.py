@@ -14,7 +14,7 @@ from aigym_kernel.errors import AigymError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from aigym_kernel.runs import Run
+    from aigym_kernel.handles import Run
 
 
 def solution(line: str, cell: str) -> Any:
@@ -46,7 +46,7 @@ def register(shell: InteractiveShell) -> None:
 def show_runs_as_boards(shell: InteractiveShell) -> None:
     """Let a shell display each Run as a live board. Loads nothing until a Run is displayed."""
     formatter = shell.display_formatter.ipython_display_formatter  # type: ignore[union-attr]
-    formatter.for_type_by_name("aigym_kernel.runs", "Run", _show)
+    formatter.for_type_by_name("aigym_kernel.handles", "Run", _show)
     shell.events.register("post_run_cell", _refresh_ended)
 
 

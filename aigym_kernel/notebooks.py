@@ -25,8 +25,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from aigym_kernel import rendering, report
 from aigym_kernel.errors import NotebookError, RunError, UnknownName
+from aigym_kernel.handles import Run
 from aigym_kernel.recording import as_store, new_run, recording
-from aigym_kernel.runs import Run
 from aigym_kernel.store import Store
 
 

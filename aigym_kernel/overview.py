@@ -19,16 +19,16 @@ from urllib.parse import quote
 
 from aigym_kernel import rendering
 from aigym_kernel.errors import check_whole
+from aigym_kernel.handles import Run
 from aigym_kernel.recording import FINAL, as_store
 from aigym_kernel.rendering import BAD, DULL, GOOD, Markup
-from aigym_kernel.runs import Run
 from aigym_kernel.store import Store
 
 if TYPE_CHECKING:
     import pandas
 
 LAST = 100
-_COLOURS = {"done": GOOD, "failed": BAD, "killed": BAD, "running": "#1565c0"}
+_COLOURS = {"done": GOOD, "failed": BAD, "killed": BAD, "running": "#1565c0", "paused": "#b26a00"}
 
 # A training's first episodes are another agent's than its last: of every run its last ones count.
 _LEADERS = f"""
@@ -137,7 +137,7 @@ def newest_training(store: Store | str | Path | None = None) -> Run | None:
     store = as_store(store)
     frame = store.sql(
         "SELECT run_id FROM runs WHERE kind = 'train' "
-        "ORDER BY state IN ('queued', 'running') DESC, created_at DESC, run_id DESC LIMIT 1"
+        "ORDER BY state IN ('queued', 'running', 'paused') DESC, created_at DESC, run_id DESC LIMIT 1"
     )
     return Run(str(frame["run_id"].iloc[0]), store) if len(frame) else None
 

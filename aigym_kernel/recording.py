@@ -97,8 +97,9 @@ class Report:
         *,
         state: RunState = "running",
         total_steps: int | None = None,
+        now: bool = False,
     ) -> None:
-        """``summary`` is added to what was reported before."""
+        """``summary`` is added to what was reported before; ``now``: on disk in any case."""
         self.status = replace(
             self.status,
             step=step,
@@ -106,7 +107,7 @@ class Report:
             state=state,
             summary={**self.status.summary, **(summary or {})},
         )
-        if time.monotonic() - self._written >= STATUS_EVERY_S:
+        if now or time.monotonic() - self._written >= STATUS_EVERY_S:
             self._write()
 
     def end(self, state: RunState, error: str | None) -> None:

@@ -1,13 +1,14 @@
 """Named activities: start a training in the background, stop it, wait for it; play and record.
 
     run = train("CartPole-v1", algo="ppo", total_timesteps=100_000, seed=0)     returns at once
-    run.status(); run.metrics("return_mean"); run.stop(); run.wait(); run.agent()
+    run.pause(); run.resume(); run.stop(); run.wait(); run.agent()          see `handles`
     rollout(agent, env, n=5)               plays, records, returns the trajectories
     load_run(run_id)                       a handle on any run, from any process
 
 A training is a process of its own (`work`), so it goes on while cells run and outlives the kernel.
 It is steered by files in its folder: ``run.json`` says what to do, ``status.json`` how far it is,
-and a file named ``stop`` asks it to end after the current update. What it recorded up to then stays.
+``control.json`` what it was asked meanwhile, and a file named ``stop`` asks it to end after the current
+update. What it recorded up to then stays.
 """
 
 from __future__ import annotations
@@ -17,127 +18,23 @@ import secrets
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 
-from aigym_kernel import rendering, settings
+from aigym_kernel import settings
 from aigym_kernel.envs import EnvSource, env_id, make
-from aigym_kernel.errors import AigymError, RunError, TrainingError, UnknownName, check_whole
+from aigym_kernel.errors import AigymError, TrainingError, UnknownName, check_whole
+from aigym_kernel.handles import Run, load_run
 from aigym_kernel.recording import FINAL, as_store, new_run, recording
 from aigym_kernel.rollouts import Agent, agent_name, describe, play
-from aigym_kernel.store import RunRecord, RunStatus, Store, Writer
+from aigym_kernel.store import RunStatus, Store, Writer
 from aigym_kernel.trajectories import Trajectory
 
-
-@dataclass(frozen=True)
-class Run:
-    """A handle on one run of the store; cheap, stateless, usable from any process."""
-
-    id: str
-    store: Store
-
-    @property
-    def folder(self) -> Path:
-        """Where it keeps its segments, status, log and artifacts."""
-        return self.store.run_folder(self.id)
-
-    @property
-    def record(self) -> RunRecord:
-        """What was asked for: kind, name, configuration, provenance."""
-        return self.store.run(self.id)
-
-    def status(self) -> RunStatus:
-        """Where it stands; ``killed`` when its process is gone without having said so."""
-        return self.store.status(self.id)
-
-    @property
-    def finished(self) -> bool:
-        """Whether it has ended, in whatever way."""
-        return self.status().state in FINAL
-
-    def metrics(self, name: str) -> list[tuple[int, float]]:
-        """The recorded (step, value) pairs of one metric, in order."""
-        frame = self.store.sql(
-            "select step, value from metrics where run_id = ? and name = ? order by step",
-            [self.id, name],
-        )
-        return list(zip(frame["step"].tolist(), frame["value"].tolist(), strict=True))
-
-    def stop(self) -> None:
-        """Ask it to end after its current update; returns at once. Harmless once it has ended."""
-        (self.folder / "stop").touch()
-
-    def wait(self, timeout: float | None = None) -> Run:
-        """Wait until it has ended (at most ``timeout`` seconds) and return it.
-
-        Raises:
-            RunError: it failed or was killed (the message has the reason and its log file), or the
-                time is over.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.finished:
-            if deadline is not None and time.monotonic() > deadline:
-                raise RunError(
-                    f"run {self.id} is still running after {timeout:g} s; "
-                    "wait longer, or end it with run.stop()"
-                )
-            time.sleep(0.1)
-        status = self.status()
-        if status.state == "failed":
-            raise RunError(f"run {self.id} failed: {status.error} (log: {self.folder / 'log.txt'})")
-        if status.state == "killed":
-            raise RunError(
-                f"run {self.id} was killed at step {status.step:,}; what it had flushed is in the "
-                f"store (log: {self.folder / 'log.txt'})"
-            )
-        return self
-
-    def agent(self, *, greedy: bool = True) -> Agent:
-        """The trained policy as an Agent.
-
-        Raises:
-            RunError: the run has saved no policy yet.
-        """
-        from aigym_kernel.agents import policy_agent
-        from aigym_kernel.train import Policy
-
-        weights = self.folder / "artifacts" / "policy.safetensors"
-        if not weights.is_file():
-            raise RunError(
-                f"run {self.id} ({self.status().state}) has saved no policy; a policy is saved when "
-                "a training ends or is stopped: run.wait() first"
-            )
-        return policy_agent(Policy.load(weights), greedy=greedy)
-
-    def __repr__(self) -> str:
-        status = self.status()
-        return f"Run({self.id}: {status.state}, step {status.step:,} of {status.total_steps:,})"
-
-    def _repr_html_(self) -> str:
-        status = self.status()
-        summary = [[k, f"{v:g}" if isinstance(v, float) else v] for k, v in status.summary.items()]
-        return (
-            f"<p>{rendering.escape(repr(self))} {rendering.escape(status.error or '')}</p>"
-            + rendering.line_chart(self.metrics("return_mean"), title="mean return of training")
-            + (rendering.table(["", ""], summary) if summary else "")
-        )
-
-
-def load_run(run_id: str, store: Store | None = None) -> Run:
-    """A handle on a run of the store.
-
-    Raises:
-        UnknownName: the store has no such run.
-    """
-    store = as_store(store)
-    if run_id not in (known := store.run_ids()):
-        raise UnknownName("run", run_id, known[-5:], "See aigym.sql('select run_id from runs').")
-    return Run(run_id, store)
+__all__ = ["FINAL", "Run", "load_run", "rollout", "train"]
 
 
 def train(

@@ -12,7 +12,7 @@ import aigym_kernel
 PACKAGE = Path(aigym_kernel.__file__).parent
 
 LAYERS = [
-    {"alignment", "errors", "intervals", "rendering"},
+    {"alignment", "errors", "intervals", "pictures", "rendering"},
     {"contrasts", "documents", "executors", "settings", "trajectories"},
     {"batches", "exchange", "rollouts", "tasks"},
     {"store"},
@@ -20,7 +20,8 @@ LAYERS = [
     {"comparison", "judge", "tools"},
     {"agents", "envs"},
     {"train"},
-    {"doctor", "recording", "report"},
+    {"control", "devices", "doctor", "live", "recording", "report"},
+    {"handles", "loop"},
     {"runs", "worker"},
     {"dashboard", "notebooks", "overview"},
     {"cli", "widgets"},
@@ -32,7 +33,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # What only some layers may import.
 ONLY_IN = {
-    "torch": {"settings", "train", "agents", "doctor"},
+    "torch": {"settings", "train", "agents", "devices", "doctor", "live"},
     "docker": {"sandboxes"},
     "IPython": {"magics", "sandboxes", "widgets"},
     "anywidget": {"widgets"},

@@ -31,9 +31,10 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None
 
 
 def recorded_metrics(run: Run) -> list[tuple[Any, ...]]:
+    measured = ["steps_per_second", "cpu_percent", "rss_mb"]
     frame = run.store.sql(
-        "select step, name, value from metrics where run_id = ? and name <> 'steps_per_second' order by all",
-        [run.id],
+        "select step, name, value from metrics where run_id = ? and not list_contains(?, name) order by all",
+        [run.id, measured],
     )
     return list(frame.itertuples(index=False, name=None))
 

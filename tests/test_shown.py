@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from aigym_kernel import pictures
 from aigym_kernel.agents import random_agent
 from aigym_kernel.envs import make
 from aigym_kernel.envs.replay import resimulate
@@ -22,7 +23,7 @@ from aigym_kernel.errors import AigymError
 from aigym_kernel.rollouts import collect, play
 from aigym_kernel.runs import rollout
 from aigym_kernel.trajectories import Message, Note, ToolCall, Trajectory
-from aigym_kernel.widgets import Explorer, explore, overview, pictures, playback, stills
+from aigym_kernel.widgets import Explorer, explore, overview, playback, stills
 from aigym_kernel.widgets.answers import answer
 from aigym_kernel.widgets.documented import action_names, observation_names
 from aigym_kernel.widgets.plain import cut, tree

@@ -26,7 +26,9 @@ from typing import Any, Literal, TypeVar, get_args
 from aigym_kernel.errors import StoreError
 
 RunKind = Literal["train", "rollout", "notebook", "import"]
-RunState = Literal["queued", "running", "done", "failed", "stopped", "killed"]
+RunState = Literal["queued", "running", "paused", "done", "failed", "stopped", "killed"]
+ACTIVE: tuple[RunState, ...] = ("queued", "running", "paused")
+"""The states in which a process works on a run, or waits to."""
 
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")
 
@@ -113,12 +115,12 @@ class RunStatus:
 
 
 def settle(status: RunStatus) -> RunStatus:
-    """The status as it really is: ``killed`` when it says queued or running and its process is gone.
+    """The status as it really is: ``killed`` when it says that it goes on and its process is gone.
 
     Only a process of this host can be looked up; a status from elsewhere is returned as it is. A
     process that is younger than the heartbeat is another one that was given the same number.
     """
-    if status.state not in ("queued", "running") or status.pid is None:
+    if status.state not in ACTIVE or status.pid is None:
         return status
     if status.host != socket.gethostname() or _alive(status.pid, status.heartbeat):
         return status

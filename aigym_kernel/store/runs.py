@@ -12,7 +12,7 @@ from typing import Any
 
 from aigym_kernel.errors import StoreError, StoreWarning
 from aigym_kernel.store import schema
-from aigym_kernel.store.records import R, RunRecord, RunStatus, from_file, settle
+from aigym_kernel.store.records import ACTIVE, R, RunRecord, RunStatus, from_file, settle
 
 _run_files: dict[str, tuple[tuple[int, int, int], Any]] = {}
 
@@ -70,11 +70,11 @@ def _run_row(run_id: str, record: RunRecord, status: RunStatus) -> dict[str, Any
 
 
 def active(run_folder: Path) -> bool:
-    """Whether a run is queued or goes on, as far as its status tells."""
+    """Whether a run is queued, paused or goes on, as far as its status tells."""
     path = run_folder / "status.json"
     if not path.exists():
         return False
     try:
-        return settle(from_file(RunStatus, path)).state in ("queued", "running")
+        return settle(from_file(RunStatus, path)).state in ACTIVE
     except StoreError:
         return False

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
-from aigym_kernel.store.records import RunStatus, cannot_write, from_file, settle, sync_folder
+from aigym_kernel.store.records import ACTIVE, RunStatus, cannot_write, from_file, settle, sync_folder
 
 # A process that has said nothing for so long records no more.
 SILENT_S = 86_400.0
@@ -78,7 +78,7 @@ def _check_over(run: Path) -> None:
     except StoreError:
         return  # A damaged run can be deleted too.
     silent = time.time() - status.heartbeat > SILENT_S  # of another machine no more can be known
-    if status.state in ("queued", "running") and status.pid is not None and not silent:
+    if status.state in ACTIVE and status.pid is not None and not silent:
         raise StoreError(
             f"run {run.name!r} is {status.state} by process {status.pid} on {status.host} and cannot be "
             "deleted; stop it first"

@@ -22,8 +22,8 @@ import anywidget
 import traitlets
 
 from aigym_kernel.errors import AigymError
+from aigym_kernel.handles import Run
 from aigym_kernel.recording import FINAL
-from aigym_kernel.runs import Run
 from aigym_kernel.widgets import source, stills
 from aigym_kernel.widgets.plain import finite
 from aigym_kernel.widgets.replies import stay_where_sent

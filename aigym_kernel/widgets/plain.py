@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aigym_kernel.widgets.pictures import data_uri, picture
+from aigym_kernel.pictures import data_uri, picture
 
 MAX_TEXT = 20_000
 MAX_NUMBERS = 2_000

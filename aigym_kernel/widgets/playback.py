@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from aigym_kernel.envs.replay import retrace
 from aigym_kernel.errors import AigymError
+from aigym_kernel.pictures import data_uri, shrunk
 from aigym_kernel.trajectories import Trajectory
-from aigym_kernel.widgets.pictures import data_uri, shrunk
 
 PATIENCE_S, HANGS_S = 1.0, 5.0
 FRAME_HEIGHT, FRAME_WIDTH = 300, 480

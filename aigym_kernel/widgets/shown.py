@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from aigym_kernel import rendering
 from aigym_kernel.errors import AigymError
+from aigym_kernel.pictures import data_uri, picture
 from aigym_kernel.trajectories import Trajectory
 from aigym_kernel.widgets import overview, playback
 from aigym_kernel.widgets.conversation import Conversation
 from aigym_kernel.widgets.documented import action_names, observation_names
 from aigym_kernel.widgets.finding import Found, find
-from aigym_kernel.widgets.pictures import data_uri, picture
 from aigym_kernel.widgets.plain import MAX_TEXT, cut, finite, text, tree
 
 CHUNK_BYTES = 200_000

@@ -1,0 +1,115 @@
+"""Steering a training while it goes on: pause, speed, learning rate, the game that is watched."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aigym_kernel import control
+from aigym_kernel.control import Control, Reader, steer
+from aigym_kernel.envs import make
+from aigym_kernel.errors import AigymError, RunError, UnknownName
+from aigym_kernel.live import Live
+from aigym_kernel.runs import train
+from aigym_kernel.train import Policy
+
+pytestmark = pytest.mark.usefixtures("store_dir")
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def test_what_was_asked_is_one_file(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    assert reader.read() == Control()
+    steer(tmp_path, speed="watch", learning_rate=1e-3)
+    steer(tmp_path, save=True)
+    asked = steer(tmp_path, save=True, paused=True)
+    assert asked == Control(paused=True, speed="watch", learning_rate=1e-3, save=2) == reader.read()
+    assert json.loads((tmp_path / "control.json").read_text()) == asdict(asked)
+    with pytest.raises(UnknownName, match=r"unknown speed 'wach'\. Did you mean 'watch'"):
+        steer(tmp_path, speed="wach")
+    with pytest.raises(RunError, match="learning_rate=0 must be a number above 0"):
+        steer(tmp_path, learning_rate=0)
+    (tmp_path / "control.json").write_text("{")
+    with pytest.raises(RunError, match="delete it"):
+        control.read(tmp_path)
+    assert reader.read() == asked, "a damaged file changes nothing"
+
+
+def test_a_training_is_paused_changed_watched_and_stopped() -> None:
+    run = train("aigym/Snake-v0", total_timesteps=50_000_000)
+    live = run.folder / "live.json"
+    until(lambda: run.status().step > 0, "first update")
+    run.pause()
+    until(lambda: run.status().state == "paused", "paused")
+    assert not live.exists(), "nobody looked"
+    step = run.status().step
+    recorded = run.metrics("entropy")
+    assert recorded[-1][0] == step, "all is on the disk while it waits"
+    with pytest.raises(AigymError, match="is paused by process"):
+        run.store.delete(run.id, ask=False)
+    run.set(learning_rate=1.25e-4, speed="watch")
+    (run.folder / "watched").touch()
+    assert run.resume().status().step == step
+    until(lambda: run.status().step > step and run.status().state == "running", "goes on")
+
+    def seen() -> dict[str, Any]:
+        (run.folder / "watched").touch()
+        shown: dict[str, Any] = json.loads(live.read_text()) if live.exists() else {"n": 0}
+        return shown
+
+    until(lambda: seen()["n"] >= 4, "some frames")
+    shown = seen()
+    assert [f["n"] for f in shown["frames"]] == list(range(shown["n"] - len(shown["frames"]), shown["n"]))
+    assert shown["frames"][0]["start"]
+    assert shown["frames"][0]["action"] is None
+    board = np.array(shown["frames"][-1]["board"])
+    assert board.ndim == 2
+    assert board.shape[0] >= 8
+    assert shown["frames"][-1]["image"] is None
+    assert 0 < shown["step"] <= run.status().step + 10_000
+    assert shown["episode"] >= 1
+    run.set(speed="max")
+    run.stop()
+    assert run.wait(60).status().state == "stopped"
+    for change in (run.pause, run.resume, lambda: run.set(speed="watch")):
+        with pytest.raises(RunError, match="it is stopped, at step"):
+            change()
+
+
+def test_an_environment_without_a_board_is_drawn_small(tmp_path: Path) -> None:
+    env = make("CartPole-v1")
+    policy = Policy(env.observation_space, env.action_space)
+    live = Live(tmp_path, "CartPole-v1", {}, seed=0)
+    for _ in range(4):
+        live.turn(policy, 128, paced=True)
+    live.close()
+    shown = json.loads((tmp_path / "live.json").read_text())
+    assert shown["step"] == 128
+    assert shown["ended"] is None
+    assert all(frame["board"] is None for frame in shown["frames"])
+    if pytest.importorskip("pygame"):
+        png = base64.b64decode(shown["frames"][0]["image"].removeprefix("data:image/png;base64,"))
+        width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
+        assert (width, height) == (150, 100)
+
+
+def test_a_game_that_fails_is_not_shown_and_breaks_nothing(tmp_path: Path, capsys: Any) -> None:
+    env = make("CartPole-v1")
+    live = Live(tmp_path, lambda: 1 / 0, {}, seed=0)  # type: ignore[arg-type,return-value]
+    for _ in range(2):
+        live.turn(Policy(env.observation_space, env.action_space), 0)
+    assert capsys.readouterr().out.count("is not shown any more") == 1
