@@ -317,8 +317,8 @@ def test_a_nan_in_a_final_observation_is_caught_too() -> None:
         ({"target_kl": -1.0}, r"target_kl=-1\.0"),
         ({"learning_rate_schedule": "cosine"}, "must be one of linear, constant"),
         ({"normalize_rewards": 1}, "normalize_rewards=1 must be True or False"),
-        ({"hidden": (64, 0)}, r"hidden=\(64, 0\)"),
-        ({"hidden": 64}, "hidden=64"),
+        ({"network": (64, 0)}, r"network=\(64, 0\)"),
+        ({"network": 64}, "network=64"),
     ],
 )
 def test_values_that_cannot_be(changes: dict[str, Any], says: str) -> None:
@@ -332,7 +332,7 @@ def test_presets() -> None:
     assert PPOConfig.preset("Acrobot-v1", gamma=0.9) == PPOConfig(gamma=0.9)
     with pytest.raises(UnknownName, match="Did you mean 'learning_rate'"):
         PPOConfig.preset("CartPole-v1", learning_rat=1e-3)
-    assert PPOConfig(**{**asdict(config), "hidden": [64, 64]}) == config  # as JSON gives it back
+    assert PPOConfig(**{**asdict(config), "network": [64, 64]}) == config  # as JSON gives it back
     assert ALGORITHMS["ppo"].config is PPOConfig
 
 

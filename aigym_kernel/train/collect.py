@@ -26,7 +26,8 @@ from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import episodes_of, make_one
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.rollouts import describe
-from aigym_kernel.train.networks import Policy, check_spaces
+from aigym_kernel.train.networks import Policy
+from aigym_kernel.train.spaces import check_spaces
 
 RECENT = 100
 """`Finished` looks at so many of the latest episodes."""

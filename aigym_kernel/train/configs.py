@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from aigym_kernel.errors import TrainingError, UnknownName
+from aigym_kernel.train.layers import parse
 
 C = TypeVar("C")
 
@@ -26,11 +27,10 @@ def check(
     not_negative: Sequence[str] = (),
 ) -> None:
     """Raise a TrainingError for the first named field that is not a whole number (``seed`` from 0, the
-    others from 1 on), not in [0, 1], not above 0, not from 0 on, or for a ``hidden`` that is no layers."""
-    units = config.hidden if isinstance(config.hidden, (tuple, list)) else ()
-    if not units or not all(isinstance(u, int) and u > 0 for u in units):
-        raise wrong(config, "hidden", "must be whole numbers above 0, such as (64, 64)")
-    object.__setattr__(config, "hidden", tuple(units))
+    others from 1 on), not in [0, 1], not above 0, not from 0 on, or for a ``network`` that is no layers."""
+    parse(config.network)
+    if isinstance(config.network, list):  # as JSON gives it back
+        object.__setattr__(config, "network", tuple(config.network))
     for name in whole:
         value = getattr(config, name)
         least, most = (0, 2**32 - 1) if name == "seed" else (1, 2**53)

@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_step": 5,
         "exploration_fraction": 0.5,
         "exploration_final_eps": 0.02,
-        "hidden": (64, 64),
+        "network": (64, 64),
     },
 }
 """What differs from the defaults of `DQNConfig`, by environment."""
@@ -64,7 +64,8 @@ class DQNConfig:
     ``exploration_initial_eps`` to ``exploration_final_eps`` over ``exploration_fraction`` of the training.
     ``double``: the online network chooses the next action, the target network values it. ``dueling``: see
     `Policy`. ``priority_exponent`` 0 replays evenly; the correction's exponent rises from
-    ``priority_correction`` to 1. Gradients are cut at norm ``max_grad_norm``; ``hidden``: units per layer.
+    ``priority_correction`` to 1. Gradients are cut at norm ``max_grad_norm``; ``network``: units per
+    layer, or layers as data (see `Policy`).
 
     Raises:
         TrainingError: a value that cannot be.
@@ -90,7 +91,7 @@ class DQNConfig:
     priority_exponent: float = 0.6
     priority_correction: float = 0.4
     max_grad_norm: float = 10.0
-    hidden: tuple[int, ...] = (128, 128)
+    network: tuple[int, ...] | dict[str, Any] = (128, 128)
     seed: int = 0
     device: str | None = None
 
@@ -172,7 +173,7 @@ def dqn(
         policy = Policy(
             envs.single_observation_space,
             envs.single_action_space,
-            config.hidden,
+            config.network,
             torch.Generator().manual_seed(config.seed),
             head="dueling" if config.dueling else "q",
         ).to(device)
@@ -250,6 +251,7 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
         beta = config.priority_correction + progress * (1 - config.priority_correction)
+        self._policy.train()
         for _ in range(config.gradient_steps):
             batch = self.replay.sample(config.batch_size, beta)
             errors = self._step(batch)
@@ -260,6 +262,7 @@ class Learner:
                 with torch.no_grad():
                     for theirs, ours in zip(self._target.parameters(), self._parameters):
                         theirs.lerp_(ours, config.tau)
+        self._policy.eval()
 
     def _step(self, batch: Batch) -> torch.Tensor:
         """One gradient step; the TD errors (B,)."""

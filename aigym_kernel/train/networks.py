@@ -1,22 +1,22 @@
-"""The networks that are trained: an actor and a critic side by side (PPO), or action values (DQN).
+"""The networks that are trained: an actor and a critic (PPO), or action values (DQN).
 
-    policy = Policy(env.observation_space, env.action_space, hidden=(64, 64))
+    policy = Policy(env.observation_space, env.action_space, network=(64, 64))
+    policy = Policy(env.observation_space, env.action_space, {"layers": [{"type": "lstm", "units": 64}]})
     action = policy.act(observation)                  # one observation in, one action out, both NumPy
     policy.save("policy.safetensors")
     policy = Policy.load("policy.safetensors")
 
-Each part is a multi-layer perceptron. A file holds the weights and, as JSON in its header, the spaces and
-layer sizes: loading one runs no code from it. No convolutions and no recurrence: observations are flattened.
+A network is units per layer, layers as data (`train.layers`), or an ``nn.Module`` of your own. A file holds
+the weights and, as JSON in its header, spaces and layers: loading one runs no code from it.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -26,44 +26,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aigym_kernel.errors import TrainingError
+from aigym_kernel.train import actions as acting
+from aigym_kernel.train import saving
+from aigym_kernel.train.bodies import Body, linear, mlp
+from aigym_kernel.train.layers import parse, wants_picture
+from aigym_kernel.train.spaces import check_spaces, width
 
-FORMAT = "aigym-policy-1"
 Head = Literal["actor-critic", "q", "dueling"]
+Network = Sequence[int] | Mapping[str, Any] | nn.Module | Callable[[gymnasium.Space[Any]], nn.Module]
 SMALL_NETWORK = 300_000
 """Up to so many weights one CPU thread is faster than several, by far when other processes compute too."""
-_SQRT2 = 2.0**0.5
-_MAX_FLAT = 1_000_000
-
-
-def check_spaces(
-    observation: gymnasium.Space[Any], action: gymnasium.Space[Any], name: str, *, continuous: bool = True
-) -> None:
-    """Whether a Policy can be built for these spaces of the environment called ``name``; not ``continuous``:
-    one that acts by action values.
-
-    Raises:
-        TrainingError: it cannot; the message names the space and those that work.
-    """
-    usable = isinstance(observation, spaces.Discrete) or (
-        isinstance(observation, spaces.Box) and observation.dtype.kind in "fiub"
-    )
-    if not usable:
-        raise TrainingError(
-            f"{name}: observation_space {observation} cannot feed this network; Box and Discrete work "
-            "(gymnasium.wrappers.FlattenObservation turns Dict and Tuple into Box)"
-        )
-    width = _width(observation)
-    if not 0 < width <= _MAX_FLAT:
-        raise TrainingError(
-            f"{name}: observation_space {observation} has {width:,} numbers, not 1 to {_MAX_FLAT:,}"
-        )
-    if isinstance(action, spaces.Discrete):
-        return
-    box = isinstance(action, spaces.Box) and action.dtype.kind == "f" and int(np.prod(action.shape)) > 0
-    if continuous and box:
-        return
-    working = "Discrete and Box of floats work" if continuous else "action values need Discrete"
-    raise TrainingError(f"{name}: action_space {action} cannot be acted in; {working}")
+_FAR = 10.0
+"""Normalised observations are cut here, in standard deviations."""
 
 
 class Policy(nn.Module):
@@ -73,120 +47,262 @@ class Policy(nn.Module):
     the value of each choice, of which the highest is taken. ``dueling``: the same as the sum of the state's
     value and each choice's advantage over the mean one (Wang et al. 2016, arXiv 1511.06581, equation 9).
 
-    Observations: Box (flattened; uint8 divided by 255) or Discrete (one-hot). Actions: Discrete, as a
-    softmax over the choices, or Box, as a Gaussian with its own spread per dimension whatever the
-    observation; what leaves the box is clipped to it. Weights are orthogonal, scaled sqrt(2) in hidden
-    layers, 0.01 for the actor's output and 1 for the critic's (Huang et al. 2022, details 2 and 3 of
-    core and continuous), drawn from ``generator`` alone. Hidden units are tanh, with action values ReLU.
+    ``network``: units per layer give two perceptrons side by side, one for the actor, one for the critic,
+    with tanh (one with ReLU, where there are action values). Layers as data or a module give one body that
+    actor and critic share, each with a linear layer of its own on top. A module (or a function that builds
+    one for an observation space) turns (B, *shape) into features (B, n); it keeps the weights it has.
+
+    Observations: Box (uint8 divided by 255) or Discrete (one-hot), flattened unless the network has conv
+    layers or is a module; ``normalize``: shifted and scaled by the running mean and variance that
+    `update_normalization` keeps, and cut at 10 standard deviations. Actions: see `train.actions`; a Box's
+    Gaussian has its own spread per dimension, whatever the observation. Weights are orthogonal, scaled
+    sqrt(2) in hidden layers, 0.01 for the actor's output and 1 for the critic's (Huang et al. 2022,
+    details 2 and 3 of core and continuous), drawn from ``generator`` alone.
+
+    It is in evaluation mode (no dropout) unless a trainer is just learning from a batch.
 
     Raises:
-        TrainingError: a space that it cannot handle.
+        TrainingError: a space that it cannot handle, or a network that does not fit.
     """
 
     def __init__(
         self,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
-        hidden: Sequence[int] = (64, 64),
+        network: Network | None = None,
         generator: torch.Generator | None = None,
         *,
         head: Head = "actor-critic",
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         check_spaces(observation_space, action_space, "policy", continuous=head == "actor-critic")
         self.observation_space = observation_space
         self.action_space = action_space
-        self.hidden = tuple(hidden)
+        self.network: Network = (64, 64) if network is None else _kept(network)
         self.head = head
         self.epsilon = 0.0  # the share of sampled actions that are drawn evenly, where there are values
         self.discrete = isinstance(action_space, spaces.Discrete)
-        outputs = int(action_space.n) if isinstance(action_space, spaces.Discrete) else _width(action_space)
-        inputs = _width(observation_space)
+        self.normalize = normalize
+        self.state_size = 0
+        inputs, outputs = width(observation_space), acting.output_width(action_space)
+        self._input_shape: tuple[int, ...] = (inputs,)
+        units = tuple(self.network) if isinstance(self.network, tuple) else None
+        self.body: nn.Module | None = None
         self.actor: nn.Module
         if head != "actor-critic":
-            self.actor = _Values(inputs, self.hidden, outputs, generator, dueling=head == "dueling")
-            return
-        self.actor = _mlp(inputs, self.hidden, outputs, 0.01, generator)
-        self.critic = _mlp(inputs, self.hidden, 1, 1.0, generator)
-        if not self.discrete:
+            if units is None:
+                body, features = self._body(generator)
+            else:
+                features = units[-1]
+                hidden = mlp(inputs, units[:-1], features, 2**0.5, generator, nn.ReLU)
+                body = nn.Sequential(*hidden, nn.ReLU())
+            self.actor = _Values(body, features, outputs, generator, dueling=head == "dueling")
+        elif units is None:
+            self.body, features = self._body(generator)
+            self.actor = linear(features, outputs, 0.01, generator)
+            self.critic: nn.Module = linear(features, 1, 1.0, generator)
+        else:
+            self.actor = mlp(inputs, units, outputs, 0.01, generator)
+            self.critic = mlp(inputs, units, 1, 1.0, generator)
+        self.log_std: nn.Parameter | None = None
+        if head == "actor-critic" and isinstance(action_space, spaces.Box):
             self.log_std = nn.Parameter(torch.zeros(outputs))
+        if normalize:
+            self._begin_normalization()
+        self.eval()
+
+    def _body(self, generator: torch.Generator | None) -> tuple[nn.Module, int]:
+        """The shared body, and how many features it gives."""
+        shape = self.observation_space.shape or ()
+        if isinstance(self.network, Mapping):
+            layers = parse(self.network)
+            self._input_shape = shape if wants_picture(layers) else self._input_shape
+            body = Body(layers, self._input_shape, generator)
+            self.state_size = body.state_size
+            if self.recurrent and self.head != "actor-critic":
+                raise TrainingError(
+                    "network: lstm and gru layers cannot learn action values (DQN replays single steps); "
+                    'train with algo="ppo", or use dense layers'
+                )
+            return body, body.features
+        if isinstance(self.observation_space, spaces.Box):
+            self._input_shape = shape
+        own = self.network
+        module = own if isinstance(own, nn.Module) else own(self.observation_space)  # type: ignore[operator]
+        return module, _features(module, self._input_shape)
+
+    def _begin_normalization(self) -> None:
+        space = self.observation_space
+        if isinstance(space, spaces.Discrete) or space.dtype == np.uint8:
+            raise TrainingError(
+                f"policy: observation_space {space} cannot be normalised, its numbers are scaled already; "
+                "leave normalize=False"
+            )
+        self.register_buffer("obs_mean", torch.zeros(self._input_shape))
+        self.register_buffer("obs_var", torch.ones(self._input_shape))
+        self.register_buffer("obs_count", torch.zeros((), dtype=torch.int64))
+        self.obs_mean: torch.Tensor
+        self.obs_var: torch.Tensor
+        self.obs_count: torch.Tensor
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def encode(self, observations: NDArray[Any]) -> torch.Tensor:
-        """A batch of observations (B, *shape) as the network's input (B, inputs), float32, on its device."""
+    @property
+    def recurrent(self) -> bool:
+        """Whether it remembers something from one step to the next: see `initial_state`."""
+        return self.state_size > 0
+
+    def encode(self, observations: NDArray[Any] | torch.Tensor) -> torch.Tensor:
+        """A batch of observations (B, *shape) as the network's input, float32, on its device: (B, inputs),
+        or (B, *shape) for conv layers and modules."""
+        batch = self._raw(observations)
+        if not self.normalize:
+            return batch
+        return ((batch - self.obs_mean) * (self.obs_var + 1e-8).rsqrt()).clamp(-_FAR, _FAR)
+
+    def _raw(self, observations: NDArray[Any] | torch.Tensor) -> torch.Tensor:
+        """The same before it is normalised."""
+        given = observations
+        if not isinstance(given, torch.Tensor):
+            given = torch.from_numpy(np.ascontiguousarray(given))
         if isinstance(self.observation_space, spaces.Discrete):
-            at = torch.as_tensor(np.asarray(observations) - int(self.observation_space.start))
-            flat = nn.functional.one_hot(at.reshape(-1).long(), int(self.observation_space.n)).float()
-        else:
-            batch = np.asarray(observations)
-            flat = torch.from_numpy(np.ascontiguousarray(batch.reshape(len(batch), -1), dtype=np.float32))
-            if self.observation_space.dtype == np.uint8:
-                flat = flat / 255.0
-        return flat.to(self.device)
+            at = given.to(self.device).reshape(-1).long() - int(self.observation_space.start)
+            return nn.functional.one_hot(at, int(self.observation_space.n)).float()
+        batch = given.to(self.device, torch.float32).reshape(len(given), *self._input_shape)
+        return batch / 255.0 if self.observation_space.dtype == np.uint8 else batch
+
+    @torch.no_grad()
+    def update_normalization(self, observations: NDArray[Any] | torch.Tensor) -> None:
+        """Take a batch (B, *shape) into the running mean and variance (Chan et al. 1979, the parallel
+        algorithm). Does nothing without ``normalize``."""
+        if not self.normalize:
+            return
+        batch = self._raw(observations)
+        variance, mean = torch.var_mean(batch, 0, correction=0)
+        total = self.obs_count + len(batch)
+        share, delta = len(batch) / total, mean - self.obs_mean
+        self.obs_mean += delta * share
+        self.obs_var.lerp_(variance, share).add_(delta.square() * share * (1 - share))
+        self.obs_count.copy_(total)
+
+    def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the actor gives for encoded observations: (B, outputs), see `train.actions`; or the value of
+        each choice."""
+        output: torch.Tensor = self.actor(inputs if self.body is None else self.body(inputs))
+        return output
 
     def values(self, inputs: torch.Tensor) -> torch.Tensor:
         """The critic's estimate of the discounted return: (B, inputs) to (B,)."""
-        value: torch.Tensor = self.critic(inputs)
+        value: torch.Tensor = self.critic(inputs if self.body is None else self.body(inputs))
         return value.squeeze(-1)
 
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`outputs` and `values` at once: a body that both share is computed once."""
+        features = inputs if self.body is None else self.body(inputs)
+        return self.actor(features), self.critic(features).squeeze(-1)
+
     def sample(self, inputs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """One action per row: (B,) choices from 0, or (B, dimensions). Drawn from the distribution, or, by
+        """One action per row (B, ...), in the form of `train.actions`. Drawn from the distribution, or, by
         action values, the best, and a choice drawn evenly with probability ``epsilon``."""
-        output: torch.Tensor = self.actor(inputs)
-        if self.head != "actor-critic":
-            batch, choices = output.shape
-            drawn = torch.rand(batch, generator=generator, device=output.device) < self.epsilon
-            even = torch.randint(choices, (batch,), generator=generator, device=output.device)
-            return torch.where(drawn, even, output.argmax(-1))
-        if self.discrete:
-            return torch.multinomial(output.softmax(-1), 1, generator=generator).squeeze(-1)
-        noise = torch.randn(output.shape, generator=generator, device=output.device)
-        return output + noise * self.log_std.exp()
+        output = self.outputs(inputs)
+        if self.head == "actor-critic":
+            return acting.sample(self.action_space, output, self.log_std, generator)
+        batch, choices = output.shape
+        drawn = torch.rand(batch, generator=generator, device=output.device) < self.epsilon
+        even = torch.randint(choices, (batch,), generator=generator, device=output.device)
+        return torch.where(drawn, even, output.argmax(-1))
 
     def log_prob_entropy(
         self, inputs: torch.Tensor, actions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of each row's action, as `sample` gave it, and the entropy: (B,) each, in nats."""
-        output: torch.Tensor = self.actor(inputs)
-        if self.discrete:
-            logs = output.log_softmax(-1)
-            chosen = logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-            return chosen, -(logs.exp() * logs).sum(-1)
-        half_log_2pi = 0.9189385332046727
-        z = (actions - output) * (-self.log_std).exp()
-        log_prob = (-0.5 * z * z - self.log_std - half_log_2pi).sum(-1)
-        return log_prob, (self.log_std + half_log_2pi + 0.5).sum().expand(len(output))
+        return self.log_prob_entropy_of(self.outputs(inputs), actions)
+
+    def log_prob_entropy_of(
+        self, outputs: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same from what the actor gave: (..., outputs) and actions (..., ...) to (...) each."""
+        return acting.log_prob_entropy(self.action_space, outputs, self.log_std, actions)
+
+    def initial_state(self, n: int) -> torch.Tensor:
+        """What a recurrent policy remembers at the beginning of ``n`` episodes: (n, state_size) of zeros."""
+        return torch.zeros(n, self.state_size, device=self.device)
+
+    def sample_recurrent(
+        self, inputs: torch.Tensor, state: torch.Tensor, generator: torch.Generator | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of N episodes side by side: `sample`'s actions for inputs (N, ...), and the state
+        (N, state_size) after it. Zero the rows of ``state`` whose episode begins with this step."""
+        output, after = self._step(inputs, state)
+        return acting.sample(self.action_space, output, self.log_std, generator), after
+
+    def forward_sequence(
+        self, inputs: torch.Tensor, state: torch.Tensor, starts: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """T steps of N episodes side by side, with gradients through time.
+
+        Args:
+            inputs: (T, N, ...) encoded observations.
+            state: (N, state_size) before the first step.
+            starts: (T, N), true where the observation begins an episode: its state is zeroed before it.
+
+        Returns:
+            The actor's outputs (T, N, outputs) and the critic's values (T, N).
+        """
+        assert isinstance(self.body, Body)
+        features, _ = self.body.sequence(inputs, state, starts)
+        return self.actor(features), self.critic(features).squeeze(-1)
+
+    def _step(self, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert isinstance(self.body, Body)
+        features, after = self.body.sequence(inputs[None], state)
+        return self.actor(features[0]), after
 
     def to_env(self, actions: torch.Tensor) -> NDArray[Any]:
         """What the environments get for a batch of `sample`'s actions: shifted by ``start``, or clipped."""
-        array: NDArray[Any] = actions.cpu().numpy()
-        if isinstance(self.action_space, spaces.Discrete):
-            return array + int(self.action_space.start)
-        assert isinstance(self.action_space, spaces.Box)
-        shaped = array.reshape(len(array), *self.action_space.shape)
-        clipped: NDArray[Any] = np.clip(shaped, self.action_space.low, self.action_space.high)
-        return clipped.astype(self.action_space.dtype)
+        return acting.to_env(self.action_space, actions)
 
     @torch.no_grad()
-    def act_batch(self, observations: NDArray[Any], *, greedy: bool = True) -> NDArray[Any]:
-        """Actions for a batch of observations (B, *shape), ready for the environments: (B, *action shape)."""
-        inputs = self.encode(observations)
-        if not greedy:
-            return self.to_env(self.sample(inputs))
-        output = self.actor(inputs)
-        return self.to_env(output.argmax(-1) if self.discrete else output)
+    def act_batch(
+        self, observations: NDArray[Any], *, greedy: bool = True, state: torch.Tensor | None = None
+    ) -> NDArray[Any]:
+        """Actions for a batch of observations (B, *shape), ready for the environments: (B, *action shape).
 
-    def act(self, observation: Any, *, greedy: bool = True) -> Any:
-        """The action for one observation: an int for Discrete, an array for Box.
+        Args:
+            state: of a recurrent policy, what it remembers of each episode; it is brought up to date in
+                place. None: as at the beginning of an episode.
+        """
+        if self.training:
+            self.eval()  # without dropout
+            try:
+                return self.act_batch(observations, greedy=greedy, state=state)
+            finally:
+                self.train()
+        inputs = self.encode(observations)
+        if self.recurrent:
+            before = self.initial_state(len(inputs)) if state is None else state
+            output, after = self._step(inputs, before)
+            before.copy_(after)
+        elif not greedy:
+            return self.to_env(self.sample(inputs))
+        else:
+            output = self.outputs(inputs)
+        if greedy:
+            return self.to_env(acting.best(self.action_space, output))
+        return self.to_env(acting.sample(self.action_space, output, self.log_std, None))
+
+    def act(self, observation: Any, *, greedy: bool = True, state: torch.Tensor | None = None) -> Any:
+        """The action for one observation: an int for Discrete, an array otherwise.
 
         Args:
             observation: one element of the observation space, not a batch.
             greedy: the most likely action (the mean, for Box); otherwise a sample, from torch's global
                 generator.
+            state: as of `act_batch`: ``initial_state(1)`` at the beginning of an episode.
 
         Raises:
             TrainingError: the observation has another shape than the policy was trained on.
@@ -197,7 +313,7 @@ class Policy(nn.Module):
                 f"observation of shape {array.shape} does not fit this policy's observation_space "
                 f"{self.observation_space}"
             )
-        action = self.act_batch(array[None], greedy=greedy)[0]
+        action = self.act_batch(array[None], greedy=greedy, state=state)[0]
         return int(action) if self.discrete else action
 
     def check_env(self, env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -215,68 +331,47 @@ class Policy(nn.Module):
                 )
 
     def header(self) -> dict[str, str]:
-        """What a file says of a policy beside its weights: the format, spaces and sizes, as JSON."""
-        return {
-            "format": FORMAT,
-            "observation_space": json.dumps(_space_to_dict(self.observation_space)),
-            "action_space": json.dumps(_space_to_dict(self.action_space)),
-            "hidden": json.dumps(self.hidden),
-            "head": self.head,
-        }
+        """What a file says of a policy beside its weights: format, spaces and network, as JSON."""
+        return saving.header(self)
 
     @classmethod
-    def from_parts(cls, header: Mapping[str, str], weights: Mapping[str, torch.Tensor] | None) -> Policy:
-        """A policy from its `header` and its weights (its ``state_dict``; None: new ones), on the CPU."""
-        policy = cls(
-            _space_from_dict(json.loads(header["observation_space"])),
-            _space_from_dict(json.loads(header["action_space"])),
-            json.loads(header["hidden"]),
-            torch.Generator(),  # so that torch's global one is left alone; the weights are replaced below
-            head=next((h for h in get_args(Head) if h == header.get("head")), "actor-critic"),
-        )
-        if weights is not None:
-            policy.load_state_dict(weights)
-        return policy
+    def from_parts(
+        cls,
+        header: Mapping[str, str],
+        weights: Mapping[str, torch.Tensor] | None,
+        network: Network | None = None,
+    ) -> Policy:
+        """A policy from its `header` and its weights (its ``state_dict``; None: new ones), on the CPU.
+        ``network``, and what is raised: see `load`."""
+        return saving.build(cls, header, weights, network)
 
     def save(self, path: str | Path) -> Path:
-        """Write weights, spaces and sizes to one safetensors file; a file that is there is replaced.
+        """Write weights, spaces and layers to one safetensors file; a file that is there is replaced.
 
         Returns:
             The path.
         """
-        from safetensors.torch import save_file
-
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        partial = target.with_name(target.name + ".tmp")
-        save_file(weights, partial, metadata=self.header())
-        partial.replace(target)
-        return target
+        return saving.save(self, path)
 
     @classmethod
-    def load(cls, path: str | Path, env: gymnasium.Env[Any, Any] | None = None) -> Policy:
+    def load(
+        cls,
+        path: str | Path,
+        env: gymnasium.Env[Any, Any] | None = None,
+        *,
+        network: Network | None = None,
+    ) -> Policy:
         """A policy that `save` wrote, on the CPU.
 
         Args:
             env: when given, its spaces must be those the policy was trained for.
+            network: the module, if the policy has one of your own: the file holds its weights, not its code.
 
         Raises:
-            TrainingError: no such file, not a policy's file, or trained for other spaces than ``env``'s.
+            TrainingError: no such file, not a policy's file, trained for other spaces than ``env``'s, or with
+                a module that is not ``network``.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            raise TrainingError(f"no policy at {str(path)!r}: the file does not exist") from None
-        except (SafetensorError, OSError) as problem:
-            raise TrainingError(f"{str(path)!r} is no readable safetensors file: {problem}") from None
-        if header.get("format") != FORMAT:
-            raise TrainingError(f"{str(path)!r} holds tensors but no policy that Policy.save wrote")
-        policy = cls.from_parts(header, weights)
+        policy = cls.from_parts(*saving.read(path), network)
         if env is not None:
             policy.check_env(env, env.spec.id if env.spec else type(env.unwrapped).__name__)
         return policy
@@ -302,25 +397,24 @@ def one_thread(policy: Policy) -> Iterator[None]:
 
 
 class _Values(nn.Module):
-    """Action values: (B, inputs) to (B, choices)."""
+    """Action values from a body's features: (B, inputs) to (B, choices)."""
 
     def __init__(
         self,
-        inputs: int,
-        hidden: Sequence[int],
+        body: nn.Module,
+        features: int,
         choices: int,
         generator: torch.Generator | None,
         *,
         dueling: bool,
     ) -> None:
         super().__init__()
-        *first, last = hidden
-        self.body = _mlp(inputs, first, last, _SQRT2, generator, nn.ReLU)
-        self.advantage = _mlp(last, (), choices, 1.0, generator)
-        self.value = _mlp(last, (), 1, 1.0, generator) if dueling else None
+        self.body = body
+        self.advantage = mlp(features, (), choices, 1.0, generator)
+        self.value = mlp(features, (), 1, 1.0, generator) if dueling else None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        features = self.body(inputs).relu()
+        features = self.body(inputs)
         advantage: torch.Tensor = self.advantage(features)
         if self.value is None:
             return advantage
@@ -328,52 +422,37 @@ class _Values(nn.Module):
         return value + advantage - advantage.mean(-1, keepdim=True)
 
 
-def _mlp(
-    inputs: int,
-    hidden: Sequence[int],
-    outputs: int,
-    gain: float,
-    generator: torch.Generator | None,
-    activation: type[nn.Module] = nn.Tanh,
-) -> nn.Sequential:
-    sizes = [inputs, *hidden, outputs]
-    layers: list[nn.Module] = []
-    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        last = i == len(sizes) - 2
-        # skip_init: nn.Linear's own initialisation would draw from torch's global generator.
-        linear: nn.Linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)  # type: ignore[no-untyped-call]
-        nn.init.orthogonal_(linear.weight, gain if last else _SQRT2, generator=generator)
-        nn.init.zeros_(linear.bias)
-        layers += [linear] if last else [linear, activation()]
-    return nn.Sequential(*layers)
+def _kept(network: Network) -> Network:
+    """What a Policy keeps of the network it is given: units as a tuple, layers as a copy of its own."""
+    if isinstance(network, nn.Module) or callable(network):
+        return network
+    if isinstance(network, Mapping):
+        return copy.deepcopy(dict(network))
+    return tuple(layer.settings["units"] for layer in parse(network))
 
 
-def _width(space: gymnasium.Space[Any]) -> int:
-    """Numbers in one flattened element."""
-    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or ()))
-
-
-def _space_to_dict(space: gymnasium.Space[Any]) -> dict[str, Any]:
-    if isinstance(space, spaces.Discrete):
-        return {"type": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
-    assert isinstance(space, spaces.Box)
-    return {
-        "type": "Box",
-        "shape": space.shape,
-        "dtype": str(space.dtype),
-        "low": _bound(space.low),
-        "high": _bound(space.high),
-    }
-
-
-def _bound(bound: NDArray[Any]) -> Any:
-    """A Box's low or high: one number where all are the same (images), else the nested list."""
-    return bound.flat[0].item() if bound.size and (bound == bound.flat[0]).all() else bound.tolist()
-
-
-def _space_from_dict(data: dict[str, Any]) -> gymnasium.Space[Any]:
-    if data["type"] == "Discrete":
-        return spaces.Discrete(data["n"], start=data["start"], dtype=np.dtype(data["dtype"]).type)
-    dtype, shape = np.dtype(data["dtype"]), tuple(data["shape"])
-    low, high = (np.broadcast_to(np.array(data[key], dtype=dtype), shape) for key in ("low", "high"))
-    return spaces.Box(low, high, shape, dtype.type)
+def _features(module: object, shape: tuple[int, ...]) -> int:
+    """How many features a module of the user's gives for observations of ``shape``, found by trying."""
+    if not isinstance(module, nn.Module):
+        raise TrainingError(
+            f"network: {module!r} is no network; give units such as (64, 64), layers as data, an nn.Module, "
+            "or a function from an observation space to an nn.Module"
+        )
+    name, was = type(module).__name__, module.training
+    try:
+        with torch.no_grad():
+            found = module.eval()(torch.zeros(2, *shape))
+    except Exception as problem:
+        raise TrainingError(
+            f"network: {name} cannot take a batch of observations of shape (2, {', '.join(map(str, shape))})"
+            f": {type(problem).__name__}: {problem}"
+        ) from problem
+    finally:
+        module.train(was)
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 2 or not found.shape[1]:
+        shown = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise TrainingError(
+            f"network: {name} makes {shown} of a batch of 2 observations; it must give features of shape "
+            "(2, n), such as an nn.Flatten at its end would"
+        )
+    return int(found.shape[1])

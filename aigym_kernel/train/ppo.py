@@ -77,8 +77,8 @@ class PPOConfig:
     how far the critic's estimates may move per roll-out (None: not at all bounded). ``gamma`` discounts per
     step, ``gae_lambda`` weighs GAE's horizon; ``ent_coef`` and ``vf_coef`` weigh entropy and value loss;
     gradients are cut at norm ``max_grad_norm``. ``normalize_rewards``: learn from rewards scaled by a
-    `RewardScale`; metrics and trajectories keep the environment's. ``hidden``: units per layer of actor and
-    critic. ``device``: see `settings.device`.
+    `RewardScale`; metrics and trajectories keep the environment's. ``network``: units per layer of actor and
+    critic, or layers as data (see `Policy`). ``device``: see `settings.device`.
 
     Raises:
         TrainingError: a value that cannot be.
@@ -101,7 +101,7 @@ class PPOConfig:
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
     normalize_rewards: bool = False
-    hidden: tuple[int, ...] = (64, 64)
+    network: tuple[int, ...] | dict[str, Any] = (64, 64)
     seed: int = 0
     device: str | None = None
 
@@ -190,7 +190,7 @@ def ppo(
         policy = Policy(
             envs.single_observation_space,
             envs.single_action_space,
-            config.hidden,
+            config.network,
             torch.Generator().manual_seed(config.seed),
         ).to(device)
         # Fused: one call per step instead of a dozen per weight matrix.
@@ -293,6 +293,7 @@ def learn(
         device = inputs.device
         advantage, target = torch.from_numpy(advantages).to(device), torch.from_numpy(targets).to(device)
         old_value = torch.from_numpy(all_values[:-1].ravel()).to(device)
+    policy.train()
     parameters = list(policy.parameters())
     size = batch // config.n_minibatches
     records: list[torch.Tensor] = []
@@ -326,6 +327,7 @@ def learn(
             epoch = torch.stack(records[-config.n_minibatches :])
             if float(epoch[:, 3].mean()) > config.target_kl:
                 break
+    policy.eval()
     means = torch.stack(records).detach().mean(dim=0).tolist()
     metrics = dict(zip(("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), means))
     variance = float(targets.var())

@@ -1,0 +1,202 @@
+"""The modules that turn an encoded batch of observations into features, from layers as data.
+
+    body = Body(parse(spec), observation_space.shape, generator)
+    features = body(inputs)                                        (B, ...) to (B, body.features)
+    features, state = body.sequence(inputs, state, starts)         (T, N, ...) to (T, N, body.features)
+
+Weights of dense and conv layers are orthogonal, scaled sqrt(2), those of lstm and gru orthogonal per gate,
+biases 0, all drawn from ``generator`` alone. Actor, critic and values on top of it are in `train.networks`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from aigym_kernel.train.layers import RECURRENT, Layer, Placed, picture, place, wants_picture
+
+SQRT2 = math.sqrt(2)
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "linear": nn.Identity,
+}
+
+
+class Body(nn.Module):
+    """Layers one after the other.
+
+    ``features``: numbers that come out; ``state_size``: numbers that it remembers from one step to the next,
+    0 unless a layer is lstm or gru; ``placed``: the layers with their shapes.
+
+    Raises:
+        TrainingError: a shape does not fit, see `layers.place`.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], shape: Sequence[int], generator: torch.Generator | None
+    ) -> None:
+        super().__init__()
+        self.placed = place(layers, shape)
+        self.features = self.placed[-1].outputs[0]
+        self._order = picture(shape)[1] if wants_picture(layers) else ""
+        self.layers = nn.ModuleList(_module(one, generator) for one in self.placed)
+        self._memories = [m for m in self.layers if isinstance(m, Memory)]
+        self.state_size = sum(memory.state_size for memory in self._memories)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Features (B, features) of a batch; what is recurrent begins an episode with each."""
+        if self.state_size:
+            state = inputs.new_zeros(len(inputs), self.state_size)
+            return self.sequence(inputs[None], state)[0][0]
+        flows = self._picture(inputs)
+        for layer in self.layers:
+            flows = layer(flows)
+        return flows
+
+    def sequence(
+        self, inputs: torch.Tensor, state: torch.Tensor, starts: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (T, N, features) of T steps of N episodes side by side, and the state after them.
+
+        Args:
+            inputs: (T, N, ...).
+            state: (N, state_size), before the first step.
+            starts: (T, N), true where a step begins an episode: its state is zeroed before it.
+        """
+        steps, rows = inputs.shape[:2]
+        flows = self._picture(inputs.flatten(0, 1))
+        states = state.split([memory.state_size for memory in self._memories], -1)  # type: ignore[no-untyped-call]
+        after: list[torch.Tensor] = []
+        for layer in self.layers:
+            if isinstance(layer, Memory):
+                flows, left = layer(flows.reshape(steps, rows, -1), states[len(after)], starts)
+                flows = flows.flatten(0, 1)
+                after.append(left)
+            else:
+                flows = layer(flows)
+        return flows.reshape(steps, rows, -1), torch.cat(after, -1)
+
+    def _picture(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Channels first, where the layers need it."""
+        if self._order == "hwc":
+            return inputs.permute(0, 3, 1, 2)
+        return inputs.unsqueeze(1) if self._order == "hw" else inputs
+
+
+class Memory(nn.Module):
+    """An LSTM or GRU layer whose state is one row of numbers per episode: (N, state_size)."""
+
+    def __init__(self, kind: str, inputs: int, units: int, generator: torch.Generator | None) -> None:
+        super().__init__()
+        make = nn.LSTM if kind == "lstm" else nn.GRU
+        # Made without memory first: its own initialisation would draw from torch's global generator.
+        self.cell = make(inputs, units, device="meta").to_empty(device="cpu")
+        for name, weight in self.cell.named_parameters():
+            if "bias" in name:
+                nn.init.zeros_(weight)
+                continue
+            for gate in weight.data.split(units):  # type: ignore[no-untyped-call]
+                nn.init.orthogonal_(gate, generator=generator)
+        self.state_size = 2 * units if kind == "lstm" else units
+
+    def forward(
+        self, inputs: torch.Tensor, state: torch.Tensor, starts: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(T, N, inputs) and (N, state_size) to (T, N, units) and the state after the last step."""
+        begins = [] if starts is None else torch.nonzero(starts.any(1)).flatten().tolist()
+        outputs = []
+        # Between two steps at which some episode begins, the cell's own loop over the steps is used.
+        for first, last in itertools.pairwise(sorted({0, len(inputs), *begins})):
+            if first in begins:
+                assert starts is not None
+                state = state * ~starts[first].unsqueeze(-1)
+            out, state = self._run(inputs[first:last], state)
+            outputs.append(out)
+        return torch.cat(outputs), state
+
+    def _run(self, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if isinstance(self.cell, nn.GRU):
+            out, hidden = self.cell(inputs, state.unsqueeze(0).contiguous())
+            return out, hidden[0]
+        parts = [part.unsqueeze(0).contiguous() for part in state.chunk(2, -1)]
+        out, (hidden, cell) = self.cell(inputs, tuple(parts))
+        return out, torch.cat([hidden[0], cell[0]], -1)
+
+
+class Dropout(nn.Module):
+    """Zeroes a share of its inputs in training mode (Srivastava et al. 2014), each draw from a generator of
+    its own: its seed and how often it drew are its state, so that a resumed training draws the same."""
+
+    def __init__(self, rate: float, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.rate = rate
+        self._seed, self._draws = int(torch.randint(2**31, (), generator=generator)), 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.rate:
+            return inputs
+        self._draws += 1
+        generator = torch.Generator(inputs.device).manual_seed(self._seed + self._draws)
+        kept = torch.rand(inputs.shape, generator=generator, device=inputs.device) >= self.rate
+        return inputs * kept / (1 - self.rate)
+
+    def get_extra_state(self) -> torch.Tensor:
+        """What `state_dict` keeps of it."""
+        return torch.tensor([self._seed, self._draws])
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """The reverse."""
+        self._seed, self._draws = state.tolist()
+
+
+def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:
+    """A linear layer with orthogonal weights, scaled ``gain``, and no bias at first."""
+    # skip_init: the module's own initialisation would draw from torch's global generator.
+    made: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+    nn.init.orthogonal_(made.weight, gain, generator=generator)
+    nn.init.zeros_(made.bias)
+    return made
+
+
+def mlp(
+    inputs: int,
+    units: Sequence[int],
+    outputs: int,
+    gain: float,
+    generator: torch.Generator | None,
+    activation: type[nn.Module] = nn.Tanh,
+) -> nn.Sequential:
+    """Dense layers of ``units``, each with an ``activation``, and a linear one, scaled ``gain``."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in itertools.pairwise([inputs, *units]):
+        layers += [linear(fan_in, fan_out, SQRT2, generator), activation()]
+    return nn.Sequential(*layers, linear([inputs, *units][-1], outputs, gain, generator))
+
+
+def _module(placed: Placed, generator: torch.Generator | None) -> nn.Module:
+    kind, keys = placed.layer.type, placed.layer.settings
+    if kind in RECURRENT:
+        return Memory(kind, placed.inputs[0], keys["units"], generator)
+    if kind == "flatten":
+        return nn.Flatten()
+    if kind == "layer_norm":
+        return nn.LayerNorm(placed.inputs)
+    if kind == "dropout":
+        return Dropout(keys["rate"], generator)
+    activation = _ACTIVATIONS[keys["activation"]]()
+    if kind == "dense":
+        return nn.Sequential(linear(placed.inputs[0], keys["units"], SQRT2, generator), activation)
+    conv: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, placed.inputs[0], keys["filters"], keys["kernel_size"], keys["stride"], keys["padding"]
+    )
+    nn.init.orthogonal_(conv.weight, SQRT2, generator=generator)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return nn.Sequential(conv, activation)
