@@ -92,7 +92,7 @@ def log_prob_entropy(
 def to_env(space: gymnasium.Space[Any], actions: torch.Tensor) -> NDArray[Any]:
     """What environments get for a batch of `sample`'s actions (B, ...): shifted by ``start``, clipped to the
     box, in the space's shape: (B, *shape)."""
-    array: NDArray[Any] = actions.cpu().numpy()
+    array: NDArray[Any] = actions.detach().cpu().numpy()
     if isinstance(space, spaces.Discrete):
         return array + int(space.start)
     shaped = array.reshape(len(array), *(space.shape or ()))

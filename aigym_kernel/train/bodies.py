@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from aigym_kernel.errors import TrainingError
 from aigym_kernel.train.layers import RECURRENT, Layer, Placed, picture, place, wants_picture
 
 SQRT2 = math.sqrt(2)
@@ -154,6 +155,59 @@ class Dropout(nn.Module):
     def set_extra_state(self, state: torch.Tensor) -> None:
         """The reverse."""
         self._seed, self._draws = state.tolist()
+
+
+class Values(nn.Module):
+    """A body and the action values that follow from its features: (B, inputs) to (B, choices)."""
+
+    def __init__(
+        self,
+        body: nn.Module,
+        features: int,
+        choices: int,
+        generator: torch.Generator | None,
+        *,
+        dueling: bool,
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.advantage = mlp(features, (), choices, 1.0, generator)
+        self.value = mlp(features, (), 1, 1.0, generator) if dueling else None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        features = self.body(inputs)
+        advantage: torch.Tensor = self.advantage(features)
+        if self.value is None:
+            return advantage
+        value: torch.Tensor = self.value(features)
+        return value + advantage - advantage.mean(-1, keepdim=True)
+
+
+def features_of(module: object, shape: tuple[int, ...]) -> int:
+    """How many features a module of the user's gives for observations of ``shape``, found by trying."""
+    if not isinstance(module, nn.Module):
+        raise TrainingError(
+            f"network: {module!r} is no network; give units such as (64, 64), layers as data, an nn.Module, "
+            "or a function from an observation space to an nn.Module"
+        )
+    name, was = type(module).__name__, module.training
+    try:
+        with torch.no_grad():
+            found = module.eval()(torch.zeros(2, *shape))
+    except Exception as problem:
+        raise TrainingError(
+            f"network: {name} cannot take a batch of observations of shape (2, {', '.join(map(str, shape))})"
+            f": {type(problem).__name__}: {problem}"
+        ) from problem
+    finally:
+        module.train(was)
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 2 or not found.shape[1]:
+        shown = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise TrainingError(
+            f"network: {name} makes {shown} of a batch of 2 observations; it must give features of shape "
+            "(2, n), such as an nn.Flatten at its end would"
+        )
+    return int(found.shape[1])
 
 
 def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:

@@ -28,7 +28,7 @@ from torch import nn
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import actions as acting
 from aigym_kernel.train import saving
-from aigym_kernel.train.bodies import Body, linear, mlp
+from aigym_kernel.train.bodies import Body, Values, features_of, linear, mlp
 from aigym_kernel.train.layers import parse, wants_picture
 from aigym_kernel.train.spaces import check_spaces, width
 
@@ -65,6 +65,8 @@ class Policy(nn.Module):
         TrainingError: a space that it cannot handle, or a network that does not fit.
     """
 
+    network: Network
+
     def __init__(
         self,
         observation_space: gymnasium.Space[Any],
@@ -79,7 +81,8 @@ class Policy(nn.Module):
         check_spaces(observation_space, action_space, "policy", continuous=head == "actor-critic")
         self.observation_space = observation_space
         self.action_space = action_space
-        self.network: Network = (64, 64) if network is None else _kept(network)
+        # Not set the usual way: a module would be registered, and it is the body already.
+        object.__setattr__(self, "network", (64, 64) if network is None else _kept(network))
         self.head = head
         self.epsilon = 0.0  # the share of sampled actions that are drawn evenly, where there are values
         self.discrete = isinstance(action_space, spaces.Discrete)
@@ -97,7 +100,7 @@ class Policy(nn.Module):
                 features = units[-1]
                 hidden = mlp(inputs, units[:-1], features, 2**0.5, generator, nn.ReLU)
                 body = nn.Sequential(*hidden, nn.ReLU())
-            self.actor = _Values(body, features, outputs, generator, dueling=head == "dueling")
+            self.actor = Values(body, features, outputs, generator, dueling=head == "dueling")
         elif units is None:
             self.body, features = self._body(generator)
             self.actor = linear(features, outputs, 0.01, generator)
@@ -130,7 +133,7 @@ class Policy(nn.Module):
             self._input_shape = shape
         own = self.network
         module = own if isinstance(own, nn.Module) else own(self.observation_space)  # type: ignore[operator]
-        return module, _features(module, self._input_shape)
+        return module, features_of(module, self._input_shape)
 
     def _begin_normalization(self) -> None:
         space = self.observation_space
@@ -396,32 +399,6 @@ def one_thread(policy: Policy) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Values(nn.Module):
-    """Action values from a body's features: (B, inputs) to (B, choices)."""
-
-    def __init__(
-        self,
-        body: nn.Module,
-        features: int,
-        choices: int,
-        generator: torch.Generator | None,
-        *,
-        dueling: bool,
-    ) -> None:
-        super().__init__()
-        self.body = body
-        self.advantage = mlp(features, (), choices, 1.0, generator)
-        self.value = mlp(features, (), 1, 1.0, generator) if dueling else None
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        features = self.body(inputs)
-        advantage: torch.Tensor = self.advantage(features)
-        if self.value is None:
-            return advantage
-        value: torch.Tensor = self.value(features)
-        return value + advantage - advantage.mean(-1, keepdim=True)
-
-
 def _kept(network: Network) -> Network:
     """What a Policy keeps of the network it is given: units as a tuple, layers as a copy of its own."""
     if isinstance(network, nn.Module) or callable(network):
@@ -429,30 +406,3 @@ def _kept(network: Network) -> Network:
     if isinstance(network, Mapping):
         return copy.deepcopy(dict(network))
     return tuple(layer.settings["units"] for layer in parse(network))
-
-
-def _features(module: object, shape: tuple[int, ...]) -> int:
-    """How many features a module of the user's gives for observations of ``shape``, found by trying."""
-    if not isinstance(module, nn.Module):
-        raise TrainingError(
-            f"network: {module!r} is no network; give units such as (64, 64), layers as data, an nn.Module, "
-            "or a function from an observation space to an nn.Module"
-        )
-    name, was = type(module).__name__, module.training
-    try:
-        with torch.no_grad():
-            found = module.eval()(torch.zeros(2, *shape))
-    except Exception as problem:
-        raise TrainingError(
-            f"network: {name} cannot take a batch of observations of shape (2, {', '.join(map(str, shape))})"
-            f": {type(problem).__name__}: {problem}"
-        ) from problem
-    finally:
-        module.train(was)
-    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != 2 or not found.shape[1]:
-        shown = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-        raise TrainingError(
-            f"network: {name} makes {shown} of a batch of 2 observations; it must give features of shape "
-            "(2, n), such as an nn.Flatten at its end would"
-        )
-    return int(found.shape[1])

@@ -46,7 +46,11 @@ def save(policy: Policy, path: str | Path) -> Path:
 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}
+    # Clones: weights that a module of the user's ties together are written twice.
+    weights = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in policy.state_dict().items()
+    }
     partial = target.with_name(target.name + ".tmp")
     save_file(weights, partial, metadata=header(policy))
     partial.replace(target)

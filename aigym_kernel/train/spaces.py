@@ -74,7 +74,7 @@ def space_to_dict(space: gymnasium.Space[Any]) -> dict[str, Any]:
             "dtype": str(space.dtype),
         }
     if isinstance(space, spaces.MultiBinary):
-        return {"type": "MultiBinary", "shape": space.shape}
+        return {"type": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.shape)}
     assert isinstance(space, spaces.Box)
     return {
         "type": "Box",
@@ -88,7 +88,7 @@ def space_to_dict(space: gymnasium.Space[Any]) -> dict[str, Any]:
 def space_from_dict(data: dict[str, Any]) -> gymnasium.Space[Any]:
     """The space that `space_to_dict` wrote."""
     if data["type"] == "MultiBinary":
-        return spaces.MultiBinary(data["shape"])
+        return spaces.MultiBinary(data["n"])
     kind = np.dtype(data["dtype"])
     if data["type"] == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"], dtype=kind.type)
