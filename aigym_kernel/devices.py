@@ -190,7 +190,6 @@ _WAYS_OUT = {
     "batch_size": "a smaller",
     "n_minibatches": "a larger",
     "network": "a smaller",
-    "hidden": "a smaller",
 }
 
 

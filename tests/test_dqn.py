@@ -300,7 +300,6 @@ def test_updates_carry_every_metric_and_whole_trajectories() -> None:
         ({"tau": 1.5}, "tau=1.5 must be a share of at most 1"),
         ({"gamma": -0.1}, r"gamma=-0.1 must lie in \[0, 1\]"),
         ({"double": 1}, "double=1 must be True or False"),
-        ({"network": ()}, r"network=\(\): units must be whole numbers"),
         ({"learning_starts": 2_000}, "learning_starts=2000 exceeds buffer_size=1000"),
         ({"seed": -1}, "seed=-1 must be a whole number from 0"),
     ],

@@ -28,8 +28,9 @@ import torch
 from numpy.typing import NDArray
 
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train.networks import FORMAT as POLICY_FORMAT
 from aigym_kernel.train.networks import Policy
+from aigym_kernel.train.saving import FORMATS as POLICY_FORMATS
+from aigym_kernel.train.saving import spaces_of
 
 FORMAT = "aigym-checkpoint"
 VERSION = 1
@@ -92,9 +93,9 @@ class Checkpoint:
                 f"{self.path} was trained on {env_id} with env_kwargs={theirs}, given are {given}; "
                 "pass the same"
             )
-        policy = Policy.from_parts(self.policy_header, None)
-        for kind, space in (("observation_space", observation_space), ("action_space", action_space)):
-            if (own := getattr(policy, kind)) != space:
+        kinds = ("observation_space", "action_space")
+        for kind, own, space in zip(kinds, spaces_of(self.policy_header), (observation_space, action_space)):
+            if own != space:
                 raise TrainingError(
                     f"{self.path} was trained for {kind} {own}, {env_id} has {space}; the environment has "
                     "changed since: train anew"
@@ -271,7 +272,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
 
 
 def _check_format(header: Mapping[str, str], where: Path) -> None:
-    if header.get("format") == POLICY_FORMAT:
+    if header.get("format") in POLICY_FORMATS:
         raise TrainingError(
             f"{where} holds a policy alone, no checkpoint; start from it with policy=Policy.load(path)"
         )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import gymnasium
 import torch
 from torch import nn
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = "aigym-policy-2"
 _UNITS_ONLY = "aigym-policy-1"  # earlier files, where units per layer are called "hidden"
+FORMATS = (_UNITS_ONLY, FORMAT)
 
 
 def header(policy: Policy) -> dict[str, str]:
@@ -73,7 +75,7 @@ def read(path: str | Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         raise TrainingError(f"no policy at {str(path)!r}: the file does not exist") from None
     except (SafetensorError, OSError) as problem:
         raise TrainingError(f"{str(path)!r} is no readable safetensors file: {problem}") from None
-    if found.get("format") not in (FORMAT, _UNITS_ONLY):
+    if found.get("format") not in FORMATS:
         raise TrainingError(f"{str(path)!r} holds tensors but no policy that Policy.save wrote")
     return found, weights
 
@@ -95,12 +97,11 @@ def build(
     own = kept.get("module") if isinstance(kept, dict) else None
     if own and network is None:
         raise TrainingError(
-            f"this policy has a network of your own, {own}, of which files keep the weights and no code; give "
-            f"one of the same layers: Policy.load(path, network={own}(...))"
+            f"this policy has a network of your own, {own}, of which files keep no code; give one "
+            f"of the same layers: Policy.load(path, network={own}(...))"
         )
     policy = cls(
-        space_from_dict(json.loads(header["observation_space"])),
-        space_from_dict(json.loads(header["action_space"])),
+        *spaces_of(header),
         network if own else kept,
         torch.Generator(),  # so that torch's global one is left alone; the weights are replaced below
         head=next((h for h in get_args(Head) if h == header.get("head")), "actor-critic"),
@@ -114,6 +115,12 @@ def build(
             f"the recorded weights do not fit {named(network) if own else 'their network'}: {problem}"
         ) from None
     return policy
+
+
+def spaces_of(header: Mapping[str, str]) -> tuple[gymnasium.Space[Any], gymnasium.Space[Any]]:
+    """Observation and action space that a header tells."""
+    observation, action = (json.loads(header[kind]) for kind in ("observation_space", "action_space"))
+    return space_from_dict(observation), space_from_dict(action)
 
 
 def named(network: object) -> str:
