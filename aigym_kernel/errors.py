@@ -10,6 +10,7 @@
       QueryError        SQL that does not run
       RunError          a run that does not exist, or that failed
       TrainingError     a space, configuration or environment that an algorithm cannot use
+      EnvError          an environment that raised, hung, or broke its own spaces
       NotebookError     a notebook or its parameters
       ExchangeError     a file of trajectories that cannot be read or written
 
@@ -89,6 +90,10 @@ class RunError(AigymError, RuntimeError):
 
 class TrainingError(AigymError, ValueError):
     """A space, configuration or environment that an algorithm cannot use."""
+
+
+class EnvError(AigymError, RuntimeError):
+    """An environment raised, hung, ended its process, or broke its own spaces."""
 
 
 class NotebookError(AigymError, ValueError):

@@ -6,6 +6,7 @@
     AIGYM_LLM_URL   a chat endpoint of the OpenAI kind, such as http://localhost:8000/v1     no default
     AIGYM_LLM_MODEL the name of the model there  no default
     AIGYM_LLM_KEY   its key                      default: none is sent
+    AIGYM_STEP_LIMIT_S   seconds that one call of an environment in a process may take   default: 120
     FORCE_DEVICE    cpu, cuda, cuda:1, mps       wins over every argument
 
 Nothing here is cached: a changed variable counts from the next call on.
@@ -61,6 +62,22 @@ def llm() -> tuple[str, str, str] | None:
     """Address, model and key of the language model that grades; None unless address and model are set."""
     url, model, key = (os.environ.get(f"AIGYM_LLM_{name}", "") for name in ("URL", "MODEL", "KEY"))
     return (url.rstrip("/"), model, key) if url and model else None
+
+
+def step_limit_s() -> float:
+    """How long one call of an environment that runs in a process of its own may take, in seconds.
+
+    Raises:
+        AigymError: ``AIGYM_STEP_LIMIT_S`` is no number above 0.
+    """
+    value = os.environ.get("AIGYM_STEP_LIMIT_S") or "120"
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise AigymError(f"AIGYM_STEP_LIMIT_S={value!r} must be a number of seconds above 0, such as 120")
+    return seconds
 
 
 def device(name: str | None = None) -> torch.device:

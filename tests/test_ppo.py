@@ -21,7 +21,7 @@ from aigym_kernel.batches import Update
 from aigym_kernel.envs import make
 from aigym_kernel.envs.replay import resimulate
 from aigym_kernel.envs.vector import make_vec
-from aigym_kernel.errors import AigymError, TrainingError, UnknownName
+from aigym_kernel.errors import AigymError, EnvError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, Policy, PPOConfig, evaluate, ppo
 from aigym_kernel.train.collect import Collector
 from aigym_kernel.train.ppo import check, gae, learn
@@ -231,9 +231,9 @@ def test_an_exception_of_the_environment_closes_them_too() -> None:
 
     class Broken(Constant):
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-            raise ZeroDivisionError(action)
+            raise ZeroDivisionError(1)
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(EnvError, match="environment 0 raised ZeroDivisionError: 1, in step 1 of"):
         list(ppo(lambda: Broken(on_close=lambda: closed.append(1)), tiny()))
     assert len(closed) == 5
 

@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from aigym_kernel.batches import Batch, empty
-from aigym_kernel.envs import EnvSource
-from aigym_kernel.envs.vector import episodes_of, make_one
+from aigym_kernel.envs import EnvSource, env_id
+from aigym_kernel.envs.vector import Together, make_one
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.rollouts import describe
 from aigym_kernel.train.networks import Policy
 from aigym_kernel.train.spaces import check_spaces
 
@@ -121,15 +120,17 @@ class Collector:
 
     def __init__(
         self,
-        envs: SyncVectorEnv[Any, Any],
+        envs: VectorEnv[Any, Any, Any],
         env: EnvSource,
         env_kwargs: Mapping[str, Any] | None,
         agent: str,
     ) -> None:
         self._envs = envs
-        self.env_id, self._env_kwargs = describe(episodes_of(envs)[0].env)
         if isinstance(env, str):
-            self._env_kwargs = dict(env_kwargs or {})
+            self.env_id, self._env_kwargs = env_id(env), dict(env_kwargs or {})
+        else:
+            assert isinstance(envs, Together)
+            self.env_id, self._env_kwargs = envs.described
         self._agent = agent
         self._steps = 0
         self._observations, infos = envs.reset()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from aigym_kernel.envs.vector import BACKENDS
 from aigym_kernel.errors import TrainingError, UnknownName
 from aigym_kernel.train.layers import parse
 
@@ -27,7 +28,10 @@ def check(
     not_negative: Sequence[str] = (),
 ) -> None:
     """Raise a TrainingError for the first named field that is not a whole number (``seed`` from 0, the
-    others from 1 on), not in [0, 1], not above 0, not from 0 on, or for a ``network`` that is no layers."""
+    others from 1 on), not in [0, 1], not above 0, not from 0 on, or for a ``network`` that is no layers; an
+    UnknownName for a ``vectorize`` that is no backend."""
+    if config.vectorize not in BACKENDS:
+        raise UnknownName("backend (vectorize)", config.vectorize, BACKENDS)
     parse(config.network)
     if isinstance(config.network, list):  # as JSON gives it back
         object.__setattr__(config, "network", tuple(config.network))

@@ -65,7 +65,7 @@ class DQNConfig:
     ``double``: the online network chooses the next action, the target network values it. ``dueling``: see
     `Policy`. ``priority_exponent`` 0 replays evenly; the correction's exponent rises from
     ``priority_correction`` to 1. Gradients are cut at norm ``max_grad_norm``; ``network``: units per
-    layer, or layers as data (see `Policy`).
+    layer, or layers as data (see `Policy`). ``vectorize``: one of `envs.vector.BACKENDS`.
 
     Raises:
         TrainingError: a value that cannot be.
@@ -92,6 +92,7 @@ class DQNConfig:
     priority_correction: float = 0.4
     max_grad_norm: float = 10.0
     network: tuple[int, ...] | dict[str, Any] = (128, 128)
+    vectorize: str = "auto"
     seed: int = 0
     device: str | None = None
 
@@ -168,7 +169,7 @@ def dqn(
     check(env, env_kwargs)
     device = settings.device(config.device)
     generator = torch.Generator(device).manual_seed(config.seed)
-    envs = make_vec(env, config.n_envs, config.seed, env_kwargs)
+    envs = make_vec(env, config.n_envs, config.seed, env_kwargs, backend=config.vectorize)
     try:
         policy = Policy(
             envs.single_observation_space,

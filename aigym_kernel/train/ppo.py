@@ -78,7 +78,8 @@ class PPOConfig:
     step, ``gae_lambda`` weighs GAE's horizon; ``ent_coef`` and ``vf_coef`` weigh entropy and value loss;
     gradients are cut at norm ``max_grad_norm``. ``normalize_rewards``: learn from rewards scaled by a
     `RewardScale`; metrics and trajectories keep the environment's. ``network``: units per layer of actor and
-    critic, or layers as data (see `Policy`). ``device``: see `settings.device`.
+    critic, or layers as data (see `Policy`). ``vectorize``: one of `envs.vector.BACKENDS`.
+    ``device``: see `settings.device`.
 
     Raises:
         TrainingError: a value that cannot be.
@@ -102,6 +103,7 @@ class PPOConfig:
     max_grad_norm: float = 0.5
     normalize_rewards: bool = False
     network: tuple[int, ...] | dict[str, Any] = (64, 64)
+    vectorize: str = "auto"
     seed: int = 0
     device: str | None = None
 
@@ -185,7 +187,7 @@ def ppo(
     check(env, env_kwargs)
     device = settings.device(config.device)
     generator = torch.Generator(device).manual_seed(config.seed)
-    envs = make_vec(env, config.n_envs, config.seed, env_kwargs)
+    envs = make_vec(env, config.n_envs, config.seed, env_kwargs, backend=config.vectorize)
     try:
         policy = Policy(
             envs.single_observation_space,
