@@ -12,9 +12,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aigym_kernel.rendering import DULL, Markup, escape, picture, table
+from aigym_kernel.rendering import COLOURS, DULL, Markup, escape, picture, table
 
-COLOURS = ("#1976d2", "#d1730a", "#2e9e5b", "#b0479c", "#7a6ad0", "#8a7a14", "#c8453c", "#2a9aa8")
 MAX_GROUPS = 20
 MAX_CONFIG = 60
 MAX_PAIRINGS = 100

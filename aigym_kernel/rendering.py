@@ -9,11 +9,15 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 EVIDENCE_LENGTH = 20_000
 GOOD, BAD, DULL = "#2e7d32", "#c62828", "#757575"
+WARN = "#b26a00"
+COLOURS = ("#1976d2", "#d1730a", "#2e9e5b", "#b0479c", "#7a6ad0", "#8a7a14", "#c8453c", "#2a9aa8")
+"""One for each group of runs, readable on light and on dark."""
 _CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
 
 
@@ -85,6 +89,72 @@ def line_chart(
         view=(width, height),
         width=width,
         alt=f"{title}: from {y0:.4g} to {y1:.4g}",
+    )
+
+
+def band_chart(plot: Mapping[str, Any], *, width: int, height: int) -> Markup:
+    """An SVG of lines with bands: ``plot`` has ``title``, ``log`` and ``lines``, each with ``group`` (its
+    colour), ``x``, ``y``, ``low`` and ``high`` (empty, or the band), ``dots`` ((x, y) pairs)."""
+    lines, log = plot["lines"], plot["log"]
+    parts = ("y",) if log else ("y", "low", "high")
+    values = [v for line in lines for name in parts for v in line[name]]
+    values += [y for line in lines for _, y in line["dots"] if y is not None]
+    x0, x1 = min(line["x"][0] for line in lines), max(line["x"][-1] for line in lines)
+    y0, y1 = min(values), max(values)
+    rise = math.log10 if log else float
+    sx, sy = (width - 62) / ((x1 - x0) or 1), (height - 45) / ((rise(y1) - rise(y0)) or 1)
+
+    def at(x: float, y: float) -> str:
+        return f"{55 + (x - x0) * sx:.1f},{height - 25 - (rise(y) - rise(y0)) * sy:.1f}"
+
+    drawn = []
+    for line in lines:
+        colour = COLOURS[line["group"] % len(COLOURS)]
+        if line["low"] and not log:
+            edge = [at(x, y) for x, y in zip(line["x"], line["high"])]
+            edge += [at(x, y) for x, y in zip(reversed(line["x"]), reversed(line["low"]))]
+            drawn.append(f'<polygon points="{" ".join(edge)}" fill="{colour}" opacity=".18"/>')
+        path = " ".join(at(x, y) for x, y in zip(line["x"], line["y"]))
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        for x, y in line["dots"]:
+            if y is not None:
+                px, py = at(x, y).split(",")
+                drawn.append(f'<circle cx="{px}" cy="{py}" r="2.5" fill="{colour}"/>')
+    title = plot["title"] + (" (log)" if log else "")
+    if len(lines) == 1:
+        title += f": {lines[0]['y'][-1]:.4g}"
+    label = f'font-size="11" font-family="sans-serif" fill="{DULL}"'
+    return picture(
+        f'<text x="55" y="13" {label}>{escape(title)}</text>'
+        f'<path d="M55 20V{height - 25}H{width - 7}" stroke="{DULL}" fill="none" opacity=".6"/>'
+        f'<text x="50" y="28" text-anchor="end" {label}>{y1:.3g}</text>'
+        f'<text x="50" y="{height - 25}" text-anchor="end" {label}>{y0:.3g}</text>'
+        f'<text x="55" y="{height - 8}" {label}>{x0:,.0f}</text>'
+        f'<text x="{width - 7}" y="{height - 8}" text-anchor="end" {label}>{x1:,.0f}</text>' + "".join(drawn),
+        view=(width, height),
+        width=width,
+        alt=f"{title}: from {y0:.4g} to {y1:.4g}",
+    )
+
+
+def legend(names: Sequence[str]) -> Markup:
+    """Which colour of a `band_chart` is whose."""
+    return Markup(
+        "<p>"
+        + " &nbsp; ".join(
+            f'<span style="color:{COLOURS[i % len(COLOURS)]}">●</span> {escape(name)}'
+            for i, name in enumerate(names)
+        )
+        + "</p>"
+    )
+
+
+def alert_line(level: str, text: str, advice: str) -> Markup:
+    """One thing that is wrong (``bad`` or ``warn``) with its advice."""
+    colour = BAD if level == "bad" else WARN
+    return Markup(
+        f'<p style="border-left:3px solid {colour};padding-left:8px;margin:4px 0">'
+        f"<b>{escape(text)}</b> {escape(advice)}</p>"
     )
 
 

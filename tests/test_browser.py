@@ -233,7 +233,7 @@ def test_the_quickstart_from_top_to_bottom(lab: Lab) -> None:
     lab.page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     badge = ".aigym-live:has-text('Snake') .aigym-badge"
     lab.wait(f"{badge}:has-text('running')")
-    lab.expect("document.querySelectorAll('.aigym-live .aigym-line').length == 2")
+    lab.expect("document.querySelectorAll('.aigym-live:has(.aigym-line)').length == 2")
     lab.page.locator(".aigym-live:has-text('Snake') .aigym-stop").click()
     lab.wait(f"{badge}:has-text('stopped')")
     lab.expect("document.querySelectorAll('.aigym-explorer .aigym-player').length == 2")

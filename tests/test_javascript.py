@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TSC = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
 WIDGETS = {
     "explorer": source.EXPLORER,
-    "board": ("drawing", "board"),
+    "board": source.BOARD,
     "launcher": ("drawing", "launcher"),
     "review": ("drawing", "review"),
 }

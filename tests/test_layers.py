@@ -16,7 +16,7 @@ LAYERS = [
     {"contrasts", "documents", "executors", "settings", "trajectories"},
     {"batches", "exchange", "rollouts", "tasks"},
     {"store"},
-    {"differences", "formats", "grouping", "sandboxes", "search"},
+    {"alerts", "differences", "formats", "grouping", "sandboxes", "search"},
     {"comparison", "judge", "tools"},
     {"agents", "envs"},
     {"train"},

@@ -221,20 +221,25 @@ def test_thinning_keeps_ends_peaks_and_order() -> None:
 def test_a_board_follows_a_training_and_stops_it(training: Run) -> None:
     watched = board(training)
     seen = threading.Event()
-    watched.observe(lambda change: len(change["new"]["curve"]) > 3 and seen.set(), "view")
+    watched.observe(lambda change: len(change["new"][0]["lines"][0]["x"]) > 3 and seen.set(), "plots")
     assert seen.wait(120)
-    assert watched.view["state"] == "running"
-    assert 0 < watched.view["step"] < 50_000_000 <= watched.view["total_steps"]
-    assert watched.view["seconds_left"] > 0
+    watched.update()
+    [run] = watched.view["runs"]
+    assert run["state"] == "running"
+    assert 0 < run["step"] < 50_000_000 <= run["total_steps"]
+    assert run["seconds_left"] > 0
     ended = threading.Event()
-    watched.observe(lambda change: change["new"]["state"] in FINAL and ended.set(), "view")
+    watched.observe(lambda change: change["new"]["runs"][0]["state"] in FINAL and ended.set(), "view")
     watched._handle_custom_msg({"stop": True}, [])
     assert watched.stopping
     training.wait()
     assert ended.wait(60)
-    assert watched.view["state"] == "stopped"
-    assert "steps per second" in {name for name, _ in watched.view["metrics"]}
-    json.dumps(watched.view, allow_nan=False)
+    assert watched.view["runs"][0]["state"] == "stopped"
+    plotted = [plot["title"] for plot in watched.plots]
+    assert plotted[0] == "return"
+    assert {"episode length", "value loss", "entropy", "steps per second"} <= set(plotted)
+    assert sum(n for _, n in watched.outcomes[0]["counts"]) == 500
+    json.dumps(watched.get_state(["view", "plots", "outcomes", "alerts", "live"]), allow_nan=False)
     assert not any(t.name == f"board of {training.id}" and t.is_alive() for t in _settled(training))
 
 
@@ -250,16 +255,20 @@ def test_the_static_board_shows_progress_curve_and_error(store_dir: Path) -> Non
     page = Board(run).static_html()
     assert ">done</span>" in page
     pictures = [base64.b64decode(found).decode() for found in re.findall(r"svg\+xml;base64,([^\"']+)", page)]
-    assert any("polyline" in picture for picture in pictures)
+    assert sum("polyline" in picture for picture in pictures) >= 8
+    assert "terminated" in page
     assert "<script" not in page
-    failed = stills.board({**Board(run).view, "state": "failed", "error": EVIL})
+    assert len(page) < 150_000
+    view = Board(run).view
+    told = {**view, "runs": [{**view["runs"][0], "state": "failed", "error": EVIL}]}
+    failed = stills.board(told, [], [], [{"run": 0, "level": "bad", "text": EVIL, "advice": EVIL}], {})
     assert ">failed</span>" in failed
     assert "&lt;script&gt;" in failed
 
 
 def test_a_board_does_not_hold_its_process_open(training: Run) -> None:
     code = "import sys; from aigym_kernel.runs import load_run; from aigym_kernel.widgets import board\n"
-    code += "print(board(load_run(sys.argv[1])).view['state'])"
+    code += "print(board(load_run(sys.argv[1])).view['runs'][0]['state'])"
     answer = subprocess.run(
         [sys.executable, "-c", code, training.id],
         env=dict(os.environ),
@@ -286,7 +295,7 @@ def test_an_executed_notebook_keeps_the_final_board_and_a_playable_explorer(
     assert ">done</span>" in output.data["text/html"]
     models = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
     view = models[output.data[WIDGET]["model_id"]]["state"]["view"]
-    assert (view["state"], view["step"]) == ("done", 8_192)
+    assert (view["runs"][0]["state"], view["runs"][0]["step"]) == ("done", 8_192)
     (output,) = notebook.cells[3].outputs
     state = models[output.data[WIDGET]["model_id"]]["state"]
     assert state["trajectory"]["id"] == snakes[0].id

@@ -1,26 +1,44 @@
 // @ts-check
 /**
- * The live board of a training run: progress, state, return curve, latest numbers, a stop button.
+ * The live board of trainings: progress, state, charts of what is recorded, the game as it is played now, how
+ * episodes ended, alerts, controls.
  *
- * Python sends `view` (see Seen below) at most twice a second; the browser sends {"stop": true}.
- * Between two messages the clock of a running run goes on here.
+ * Python sends `view` at most twice a second, `plots`, `outcomes` and `alerts` when something was recorded and
+ * `live` while somebody looks. The browser sends {"stop": true}, and every few seconds {"looking": true} while
+ * the board is in sight. Between two messages the clock of a running run goes on here.
  */
-import { badge, clamp, formatDuration, formatNumber, h, holdKeys, lineChart } from "./drawing.js";
+import { badge, clamp, formatDuration, formatNumber, h, holdKeys, onTheme } from "./drawing.js";
+import { gamePanel } from "./game.js";
+import { controlKind, keyAction, keyName } from "./keys.js";
+import { PLOT_COLOURS, nearestIndex, plot, stepSpan } from "./plots.js";
 
 /**
- * @typedef {{run_id: string, name: string, state: string, step: number, total_steps: number,
- *   curve: import("./drawing.js").Point[], metrics: [string, number][], started_at: number,
- *   ended_at: number | null, seconds_left: number | null, seen_at: number, error: string}} Seen
- * @typedef {{view: Seen, stopping: boolean}} State
+ * @typedef {{run_id: string, name: string, label: string, state: string, step: number, total_steps: number,
+ *   started_at: number, ended_at: number | null, seconds_left: number | null, error: string,
+ *   numbers: [string, number][]}} SeenRun
+ * @typedef {{runs: SeenRun[], groups: {name: string, runs: number[]}[], seen_at: number}} Seen
+ * @typedef {{counts: [string, number][], over: number[][]}} Outcomes `counts`: of the last 500 episodes;
+ *   `over`: shares of the same names, from the first episode to the last
+ * @typedef {{run: number, level: string, text: string, advice: string}} Alert
+ * @typedef {{view: Seen, plots: import("./plots.js").Plot[], outcomes: Outcomes[], alerts: Alert[],
+ *   live: import("./game.js").Game | {}, stopping: boolean}} State
  */
 
 const PATIENCE_MS = 5000;
+const LOOKING_MS = 3000;
 const ENDED = ["done", "failed", "stopped", "killed"];
+const MAIN_PLOT = "return_mean";
+const CHART_MIN = 210;
+export const BOARD_KEYS = /** @type {const} */ ({ ArrowLeft: "back", ArrowRight: "forward", Escape: "leave", "?": "help" });
+/** @type {[string, string][]} */
+export const BOARD_HELP = [["← →", "cursor over all charts"], ["Esc", "cursor away"], ["?", "these keys"]];
 
-/** Progress in [0, 1]; a run that is done has all of it. @param {Pick<Seen, "state" | "step" | "total_steps">} view */
-export function progress(view) {
-  if (view.state === "done") return 1;
-  return view.total_steps > 0 ? clamp(view.step / view.total_steps, 0, 1) : 0;
+/** Progress in [0, 1] of all runs together; one that is done has all of its own.
+ * @param {readonly Pick<SeenRun, "state" | "step" | "total_steps">[]} runs */
+export function progress(runs) {
+  const share = (/** @type {Pick<SeenRun, "state" | "step" | "total_steps">} */ run) =>
+    run.state === "done" ? 1 : run.total_steps > 0 ? clamp(run.step / run.total_steps, 0, 1) : 0;
+  return runs.length ? runs.reduce((sum, run) => sum + share(run), 0) / runs.length : 0;
 }
 
 /** The word in the badge: a run that was asked to stop is stopping until it has ended.
@@ -29,75 +47,190 @@ export function stateWord(state, stopping) {
   return stopping && !ENDED.includes(state) ? "stopping…" : state;
 }
 
-/** "12 s, about 3 min 05 s left" @param {Seen} view @param {number} now epoch seconds */
-export function clock(view, now) {
-  const ended = ENDED.includes(view.state);
-  const passed = Math.max(0, (ended ? view.ended_at ?? view.seen_at : now) - view.started_at);
+/** The states of several runs in a line: "3 running, 1 done". @param {readonly string[]} states */
+export function statesTold(states) {
+  return [...new Set(states)].map((state) => `${states.filter((s) => s === state).length} ${state}`).join(", ");
+}
+
+/** "12 s, about 3 min 05 s left" @param {SeenRun} run @param {number} seenAt @param {number} now epoch seconds */
+export function clock(run, seenAt, now) {
+  const ended = ENDED.includes(run.state);
+  const passed = Math.max(0, (ended ? run.ended_at ?? seenAt : now) - run.started_at);
   const text = formatDuration(passed);
-  if (ended || view.seconds_left === null) return text;
-  return `${text}, about ${formatDuration(Math.max(0, view.seconds_left - (now - view.seen_at)))} left`;
+  if (ended || run.seconds_left === null) return text;
+  return `${text}, about ${formatDuration(Math.max(0, run.seconds_left - (now - seenAt)))} left`;
+}
+
+/** How episodes ended: a bar for each outcome, and above it how its share went. @param {Outcomes} outcomes */
+function outcomeBars({ counts, over }) {
+  const total = counts.reduce((sum, [, n]) => sum + n, 0);
+  const rows = counts.map(([name, n], i) => {
+    const share = total ? n / total : 0;
+    const trend = h("span", { class: "aigym-trend", "aria-hidden": "true" },
+      ...over.map((shares) => {
+        const bar = h("i");
+        bar.style.height = `${Math.max(4, (shares[i] ?? 0) * 100)}%`;
+        return bar;
+      }));
+    const bar = h("i");
+    bar.style.width = `${share * 100}%`;
+    return h("div", { class: "aigym-outcome", title: `${name}: ${formatNumber(n)} of the last ${formatNumber(total)} episodes` },
+      h("span", {}, name), h("span", { class: "aigym-share" }, bar),
+      h("span", { class: "aigym-number" }, `${(share * 100).toFixed(0)} %`), trend);
+  });
+  return h("section", { class: "aigym-outcomes", "aria-label": "how episodes ended" },
+    h("h4", {}, `How the last ${formatNumber(total)} episodes ended`), ...rows);
+}
+
+/** @param {Alert} alert @param {string} about the run, where there are several */
+function alertNode({ level, text, advice }, about) {
+  return h("div", { class: `aigym-alert aigym-alert-${level}` },
+    h("strong", {}, (about ? `${about}: ` : "") + text), ` ${advice}`);
 }
 
 /** @type {import("@anywidget/types").Render<State>} */
 function render({ model, el }) {
-  const state = h("span");
+  const state = h("span", { role: "status" });
   const time = h("span", { class: "aigym-dull" });
   const stop = h("button", { type: "button", class: "aigym-stop" }, "Stop");
   const fill = h("div");
   const bar = h("div", { class: "aigym-progress", role: "progressbar", "aria-label": "training progress", "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
   const count = h("span", { class: "aigym-number" });
   const name = h("strong");
-  const curve = h("div");
-  const chart = h("figure", { class: "aigym-curve" },
-    h("figcaption", { class: "aigym-dull" }, "mean return of the last 100 episodes, over steps"), curve);
-  const numbers = h("div", { class: "aigym-metrics" });
+  const alerts = h("div", { class: "aigym-alerts", role: "status", "aria-label": "alerts" });
   const error = h("pre", { class: "aigym-error", hidden: "" });
   const note = h("div", { class: "aigym-note", role: "alert", hidden: "" },
     "No answer from the kernel: it is busy with a cell or not running. Interrupt that cell, or call " +
     "aigym.load_run(…).stop() elsewhere; the training goes on until then.");
-  const root = h("div", { class: "aigym aigym-live", role: "group", "aria-label": "training run" },
+  const keysShown = h("div", { class: "aigym-keys", hidden: "" },
+    ...BOARD_HELP.map(([key, does]) => h("span", {}, h("kbd", {}, key), ` ${does}`)));
+  const legend = h("div", { class: "aigym-legend", role: "group", "aria-label": "what is shown" });
+  const smoothing = h("input", { type: "range", min: "0", max: "0.95", step: "0.05", value: "0", "aria-label": "smoothing" });
+  const main = h("div", { class: "aigym-main-plot" });
+  const others = h("div", { class: "aigym-plots" });
+  const charts = h("div", { class: "aigym-charts", tabindex: "0", role: "group", "aria-label": "charts; left and right move the cursor" });
+  const game = gamePanel();
+  const outcomes = h("div");
+  const numbers = h("div", { class: "aigym-metrics" });
+  charts.append(
+    h("div", { class: "aigym-halves" }, main, h("div", { class: "aigym-beside" }, game.node, outcomes)),
+    h("div", { class: "aigym-chart-tools" }, legend, h("label", { class: "aigym-smoothing" }, "smoothing", smoothing)),
+    others);
+  const root = h("div", { class: "aigym aigym-live", role: "group", "aria-label": "training" },
     h("div", { class: "aigym-heading" }, name, state, time, stop),
-    h("div", { class: "aigym-bar" }, bar, count), note, error,
-    h("div", { class: "aigym-halves" }, chart, numbers));
+    h("div", { class: "aigym-bar" }, bar, count), note, keysShown, error, alerts, charts, numbers);
   holdKeys(root);
   el.append(root);
 
-  const tell = () => { time.textContent = clock(model.get("view"), Date.now() / 1000); };
-  function update() {
-    const view = model.get("view");
-    const ended = ENDED.includes(view.state);
-    name.textContent = view.name;
-    name.title = view.run_id;
-    state.replaceChildren(badge(stateWord(view.state, model.get("stopping"))));
-    const percent = progress(view) * 100;
+  /** @type {Set<number>} groups that the reader has switched off */
+  const hidden = new Set();
+  /** @type {ReturnType<typeof plot>[]} */
+  let drawn = [];
+  let cursor = /** @type {number | null} */ (null);
+  let patience = 0;
+
+  const going = () => model.get("view").runs.filter((run) => !ENDED.includes(run.state));
+  const tell = () => {
+    const { runs, seen_at } = model.get("view");
+    const longest = runs.reduce((a, b) => ((b.seconds_left ?? -1) > (a.seconds_left ?? -1) ? b : a));
+    time.textContent = clock(longest, seen_at, Date.now() / 1000);
+  };
+
+  function showView() {
+    const { runs } = model.get("view");
+    const [first] = runs;
+    const several = runs.length > 1;
+    const ended = !going().length;
+    const percent = progress(runs) * 100;
+    name.textContent = several ? `${runs.length} runs` : first.name;
+    name.title = runs.map((run) => run.run_id).join("\n");
+    const words = runs.map((run) => stateWord(run.state, model.get("stopping")));
+    const told = statesTold(words);
+    if (state.dataset.told !== told) {
+      state.dataset.told = told;
+      state.replaceChildren(...(several ? [told] : [badge(words[0])]));
+    }
     fill.style.width = `${percent}%`;
     bar.setAttribute("aria-valuenow", percent.toFixed(0));
-    count.textContent = `${formatNumber(view.step)} / ${formatNumber(view.total_steps)} steps`;
+    const steps = (/** @type {"step" | "total_steps"} */ key) => runs.reduce((sum, run) => sum + run[key], 0);
+    count.textContent = `${formatNumber(steps("step"))} / ${formatNumber(steps("total_steps"))} steps`;
     stop.hidden = ended;
     if (model.get("stopping")) {
       stop.disabled = true;
       stop.textContent = "Stopping…";
       note.hidden = true;
     }
-    error.textContent = view.error;
-    error.hidden = !view.error;
-    numbers.replaceChildren(
-      ...view.metrics.flatMap(([metric, value]) => [
-        h("span", { class: "aigym-dull" }, metric), h("span", { class: "aigym-number" }, formatNumber(value))]));
-    drawCurve();
+    error.textContent = runs.filter((run) => run.error).map((run) => (several ? `${run.label}: ` : "") + run.error).join("\n");
+    error.hidden = !error.textContent;
+    numbers.replaceChildren(...(several ? [] : first.numbers).flatMap(([metric, value]) => [
+      h("span", { class: "aigym-dull" }, metric), h("span", { class: "aigym-number" }, formatNumber(value))]));
+    game.say(ended ? "No game was recorded that can be drawn." : "The policy of now plays here as soon as it has begun to learn.");
     tell();
   }
-  function drawCurve() {
-    const view = model.get("view");
-    const label = `mean return, last ${formatNumber(view.curve.at(-1)?.[1])}`;
-    const width = clamp(curve.clientWidth || 460, 240, 1200);
-    curve.replaceChildren(
-      view.curve.length > 1
-        ? lineChart(view.curve, { label, width, height: 190 })
-        : h("p", { class: "aigym-dull aigym-empty" },
-            ENDED.includes(view.state) ? "no episode finished" : "waiting for finished episodes"));
+
+  function showPlots() {
+    const all = model.get("plots");
+    const span = stepSpan(all);
+    const look = (/** @type {HTMLElement} */ node, /** @type {number} */ height, /** @type {number} */ least) =>
+      ({ width: clamp(node.clientWidth || least, least, 1600), height, smoothing: Number(smoothing.value), hidden, span });
+    const columns = Math.max(1, Math.floor(((others.clientWidth || CHART_MIN) + 14) / (CHART_MIN + 14)));
+    const small = Math.floor(((others.clientWidth || CHART_MIN) - 14 * (columns - 1)) / columns);
+    const first = all.find((one) => one.name === MAIN_PLOT);
+    const big = first ? plot(first, { ...look(main, 330, 240), smoothing: 0 }) : null;
+    const rest = all.filter((one) => one !== first).map((one) => plot(one, { ...look(others, 120, CHART_MIN), width: small }));
+    drawn = [...(big ? [big] : []), ...rest];
+    main.replaceChildren(big ? big.node : h("p", { class: "aigym-dull aigym-empty" },
+      going().length ? "waiting for finished episodes" : "no episode finished"));
+    others.replaceChildren(...rest.map((one) => one.node));
+    others.style.setProperty("--aigym-chart", `${CHART_MIN}px`);
+    for (const one of drawn) {
+      one.node.addEventListener("pointermove", (event) => moveTo(one.stepAt(event.clientX)));
+      one.node.addEventListener("pointerleave", () => moveTo(null));
+    }
+    moveTo(cursor);
   }
-  let patience = 0;
+  /** @param {number | null} step */
+  function moveTo(step) {
+    cursor = step;
+    for (const one of drawn) one.at(step);
+  }
+  /** One recorded point on. @param {1 | -1} way */
+  function walk(way) {
+    const x = model.get("plots")[0]?.lines[0].x ?? [];
+    if (!x.length) return;
+    const at = cursor === null ? (way > 0 ? -1 : x.length) : nearestIndex(x, cursor);
+    moveTo(x[clamp(at + way, 0, x.length - 1)]);
+  }
+  function showLegend() {
+    const { groups } = model.get("view");
+    legend.hidden = groups.length < 2;
+    legend.replaceChildren(...(groups.length < 2 ? [] : groups).map((group, i) => {
+      const toggle = h("button", { type: "button", class: `aigym-series aigym-series-${i % PLOT_COLOURS}`, "aria-pressed": String(!hidden.has(i)) },
+        h("i"), group.name + (group.runs.length > 1 ? ` (${group.runs.length} seeds)` : ""));
+      toggle.addEventListener("click", () => {
+        if (!hidden.delete(i)) hidden.add(i);
+        toggle.setAttribute("aria-pressed", String(!hidden.has(i)));
+        showPlots();
+      });
+      return toggle;
+    }));
+  }
+  function showOutcomes() {
+    const all = model.get("outcomes");
+    const several = all.length > 1;
+    const { runs } = model.get("view");
+    outcomes.replaceChildren(...all.slice(0, 1).filter((one) => one.counts.length).map((one) => outcomeBars(one)),
+      ...(several && all[0]?.counts.length ? [h("p", { class: "aigym-dull" }, `of ${runs[0].label}`)] : []));
+  }
+  function showAlerts() {
+    const { runs } = model.get("view");
+    alerts.replaceChildren(...model.get("alerts").map((alert) => alertNode(alert, runs.length > 1 ? runs[alert.run].label : "")));
+  }
+  function showGame() {
+    const live = model.get("live");
+    if ("frames" in live && live.frames.length) game.take(live);
+  }
+
   stop.addEventListener("click", () => {
     model.send({ stop: true });
     stop.textContent = "Stopping…";
@@ -105,22 +238,67 @@ function render({ model, el }) {
     window.clearTimeout(patience);
     patience = window.setTimeout(() => { note.hidden = model.get("stopping"); }, PATIENCE_MS);
   });
-  model.on("change:view", update);
-  model.on("change:stopping", update);
-  update();
-  const ticking = window.setInterval(() => { if (!ENDED.includes(model.get("view").state)) tell(); }, 1000);
+  smoothing.addEventListener("input", showPlots);
+  const actions = {
+    back: () => walk(-1),
+    forward: () => walk(1),
+    leave: () => moveTo(null),
+    help: () => { keysShown.hidden = !keysShown.hidden; },
+  };
+  root.addEventListener("keydown", (event) => {
+    const bound = Object.fromEntries(Object.entries(BOARD_KEYS).map(([key, action]) => [key, actions[action]]));
+    const act = keyAction(keyName(event), controlKind(event.target), [bound]);
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+
+  /** @type {[string, () => void][]} */
+  const listeners = [["view", showView], ["stopping", showView], ["plots", showPlots], ["outcomes", showOutcomes],
+    ["alerts", showAlerts], ["live", showGame]];
+  for (const [trait, show] of listeners) model.on(`change:${trait}`, show);
+  showView();
+  showLegend();
+  showPlots();
+  showOutcomes();
+  showAlerts();
+  showGame();
+
+  // Somebody looks at it: the run may play the game.
+  let inSight = false;
+  let looked = false;
+  function look() {
+    const now = inSight && !document.hidden && going().length > 0;
+    if (now || looked) model.send({ looking: now });
+    looked = now;
+  }
+  const sight = new IntersectionObserver((entries) => {
+    inSight = entries[entries.length - 1].isIntersecting;
+    look();
+  });
+  sight.observe(root);
+  const gone = new AbortController();
+  document.addEventListener("visibilitychange", look, { signal: gone.signal });
+  onTheme(() => game.redraw(), gone.signal);
+  const looking = window.setInterval(() => { if (looked) look(); }, LOOKING_MS);
+  const ticking = window.setInterval(() => { if (going().length) tell(); }, 1000);
   let width = 0;
   const sizes = new ResizeObserver(() => {
-    if (curve.clientWidth !== width) drawCurve();
-    width = curve.clientWidth;
+    if (charts.clientWidth === width) return;
+    width = charts.clientWidth;
+    showPlots();
+    game.redraw();
   });
-  sizes.observe(curve);
+  sizes.observe(charts);
   return () => {
+    if (looked) model.send({ looking: false });
+    sight.disconnect();
     sizes.disconnect();
-    window.clearInterval(ticking);
+    gone.abort();
+    game.close();
+    for (const timer of [ticking, looking]) window.clearInterval(timer);
     window.clearTimeout(patience);
-    model.off("change:view", update);
-    model.off("change:stopping", update);
+    for (const [trait, show] of listeners) model.off(`change:${trait}`, show);
   };
 }
 

@@ -1,12 +1,15 @@
-"""Watch a training run live, and stop it.
+"""Watch trainings live, and steer them.
 
-    board(run)             the widget; a thread reads the run's status and metrics twice a second
-    show(run)              displays it
-    refresh(run)           sends the final state to every displayed board of the run, and the final
-                           static HTML that exported notebooks show; call it from the main thread
+    board(run)                 the widget; a thread reads what the run records while it goes on
+    board(run_a, run_b)        several at once, overlaid: a colour for each configuration, runs that
+                               differ only in their seed as one line with a band
+    show(run)                  displays it
+    refresh(run)               sends the final state to every displayed board of the run, and the final
+                               static HTML that exported notebooks show; call it from the main thread
 
 The board reads what the run has written to the store, so it works from any process, and a cell may
-wait for the run meanwhile. It does not start a run.
+wait for the run meanwhile. It starts no run, and costs a run little: it reads at most twice a second, for at
+most a twentieth of the time, and the game is played only while the board is in sight of somebody.
 """
 
 from __future__ import annotations
@@ -16,134 +19,151 @@ import secrets
 import threading
 import time
 import weakref
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import anywidget
 import traitlets
 
 from aigym_kernel.errors import AigymError
+from aigym_kernel.grouping import common, grouped, names
 from aigym_kernel.handles import Run
-from aigym_kernel.recording import FINAL
 from aigym_kernel.widgets import source, stills
 from aigym_kernel.widgets.plain import finite
+from aigym_kernel.widgets.plots import plots
 from aigym_kernel.widgets.replies import stay_where_sent
+from aigym_kernel.widgets.watching import Watched
 
-POLL_S = 0.5
-MAX_POINTS = 500
-CURVE = "return_mean"
-_LATEST = {
-    "return_mean": "mean return",
-    "length_mean": "episode length",
-    "steps_per_second": "steps per second",
-    "policy_loss": "policy loss",
-    "value_loss": "value loss",
-    "td_loss": "TD loss",
-    "q_mean": "mean action value",
-    "epsilon": "random actions",
-    "entropy": "entropy",
-    "approx_kl": "approximate KL",
-    "explained_variance": "explained variance",
-    "learning_rate": "learning rate",
+POLL_S, GAME_S = 0.5, 0.3
+SHARE = 0.05
+"""Of the thread's time at most this much goes into reading."""
+WATCHED_S = 10.0
+"""So long after the browser's last word somebody is taken to look; it says so every few seconds."""
+TOUCH_S = 2.0
+MAX_RUNS = 50
+_NUMBERS = {
     "eval_return_mean_before": "evaluated before",
     "eval_return_mean": "evaluated after",
+    "steps_per_second": "steps per second",
+    "train_s": "seconds of training",
 }
 
 
 class Board(anywidget.AnyWidget):
-    """A run's progress, return curve and latest numbers, with a stop button.
+    """Progress, charts, outcomes, alerts and the game of one run or several, with their controls.
 
-    ``view`` holds all that is drawn, as plain values (see `Seen` in board.js); ``stopping`` says that
-    the run was asked to stop from here.
+    ``view`` holds what changes often, ``plots``, ``outcomes`` and ``alerts`` what was recorded, ``live`` the
+    newest frames of the game: plain values, all that is drawn (see `Seen` in board.js).
+    ``stopping`` says that the runs were asked to stop from here.
     """
 
-    _esm = source.module("drawing", "board")
+    _esm = source.module(*source.BOARD)
     _css = source.style()
 
     view = traitlets.Dict().tag(sync=True)
+    plots: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    outcomes: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    alerts: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    live = traitlets.Dict().tag(sync=True)
     stopping = traitlets.Bool(False).tag(sync=True)
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._record = run.record
-        self._points: list[tuple[float, float]] = []
-        self._latest: dict[str, float] = {}
-        self._read_to = -1
+    def __init__(self, *runs: Run) -> None:
+        self.runs = runs
+        self._seen = [Watched(run) for run in runs]
+        self._groups = _groups([seen.record for seen in self._seen])
         self._reading = threading.Lock()
+        self._looked_at = 0.0
+        self._shown = 0
         self._display_id = secrets.token_hex(8)
-        super().__init__(view=self._look())
+        super().__init__()
         stay_where_sent(self.comm)
+        self.update()
         self.on_msg(self._on_message)
-        if self.view["state"] not in FINAL:
-            threading.Thread(target=self._follow, name=f"board of {run.id}", daemon=True).start()
+        if not self.ended:
+            threading.Thread(target=self._follow, name=f"board of {runs[0].id}", daemon=True).start()
 
     def _send(self, msg: Any, buffers: Any = None) -> None:
         super()._send(msg, buffers)
         stay_where_sent(self.comm)
 
+    @property
+    def ended(self) -> bool:
+        """Whether all its runs have ended, as far as it has seen."""
+        return all(seen.ended for seen in self._seen)
+
     def update(self) -> None:
-        """Read the run again now."""
+        """Read the runs again now."""
         with self._reading:
+            grown = [seen.look() for seen in self._seen]
+            if any(grown):
+                self.plots = plots([[self._seen[i].series for i in group["runs"]] for group in self._groups])
+                self.outcomes = [seen.outcomes for seen in self._seen]
+            self.alerts = [
+                {"run": i, "level": alert.level, "text": alert.text, "advice": alert.advice}
+                for i, seen in enumerate(self._seen)
+                for alert in seen.alerts()
+            ]
+            if self.ended and not self.live.get("frames"):
+                self.live = next(filter(None, (seen.last_game() for seen in self._seen[:1])), {})
             view = self._look()
             if {**view, "seen_at": 0} != {**self.view, "seen_at": 0}:
                 self.view = view
 
     def static_html(self) -> str:
         """What is known so far, as HTML without script."""
-        return stills.board(self.view)
+        return stills.board(self.view, self.plots, self.outcomes, self.alerts, self.live)
 
     def _follow(self) -> None:
-        while self.view["state"] not in FINAL:
-            time.sleep(POLL_S)
+        while not self.ended:
+            started = time.monotonic()
             # A store that cannot be read just now (a full disk, a moved folder) may be readable later.
             with contextlib.suppress(AigymError, OSError):
                 self.update()
+            took = time.monotonic() - started
+            self._play(until=started + max(POLL_S, took / SHARE))
+
+    def _play(self, until: float) -> None:
+        """Wait; while somebody looks, say so to the run and hand on the frames of its game."""
+        touched = 0.0
+        while (left := until - time.monotonic()) > 0:
+            looked_at = time.monotonic() < self._looked_at
+            if looked_at and (seen := self._going()) is not None:
+                if time.monotonic() - touched > TOUCH_S:
+                    seen.touch()
+                    touched = time.monotonic()
+                if (game := seen.game()) is not None:
+                    self.live = game
+            time.sleep(min(left, GAME_S) if looked_at else left)
+
+    def _going(self) -> Watched | None:
+        """The run whose game is shown: the chosen one while it goes on, else the first that does."""
+        going = [seen for seen in self._seen if seen.status.state == "running"]
+        chosen = self._seen[self._shown]
+        return chosen if chosen in going else next(iter(going), None)
 
     def _look(self) -> dict[str, Any]:
-        status = self.run.status()
-        if status.step != self._read_to or status.state in FINAL:
-            self._read_metrics()
-            self._read_to = status.step
-        now = time.time()
-        ended = status.state in FINAL
-        numbers = {**self._latest, **{k: v for k, v in status.summary.items() if isinstance(v, (int, float))}}
-        passed = now - self._record.created_at
-        left = (
-            passed * (status.total_steps - status.step) / status.step if status.step and not ended else None
-        )
+        labels = {i: group["name"] for group in self._groups for i in group["runs"]}
         return {
-            "run_id": self.run.id,
-            "name": self._record.name,
-            "state": status.state,
-            "step": status.step,
-            "total_steps": status.total_steps,
-            "curve": stills.thin(self._points, MAX_POINTS),
-            "metrics": [[name, finite(numbers[key])] for key, name in _LATEST.items() if key in numbers],
-            "started_at": self._record.created_at,
-            "ended_at": status.heartbeat if ended else None,
-            "seconds_left": finite(left),
-            "seen_at": now,
-            "error": status.error or "",
+            "runs": [_told(seen, labels[i]) for i, seen in enumerate(self._seen)],
+            "groups": self._groups,
+            "seen_at": time.time(),
         }
 
-    def _read_metrics(self) -> None:
-        """What was recorded since the last time."""
-        since = self._points[-1][0] if self._points else -1
-        rows = self.run.store.sql(
-            "select step, name, value from metrics where run_id = ? and step > ? order by step",
-            [self.run.id, since],
-        )
-        for step, name, value in rows.itertuples(index=False):
-            self._latest[name] = float(value)
-            if name == CURVE and (number := finite(float(value))) is not None:
-                self._points.append((int(step), number))
-
     def _on_message(self, _widget: object, content: Any, _buffers: object) -> None:
-        if isinstance(content, dict) and content.get("stop"):
+        if not isinstance(content, dict):
+            return
+        if "looking" in content:
+            self._looked_at = time.monotonic() + WATCHED_S if content["looking"] else 0.0
+        if isinstance(shown := content.get("shown"), int) and 0 <= shown < len(self._seen):
+            self._shown = shown
+        if content.get("stop"):
             self.stopping = True
-            self.run.stop()
+            for run in self.runs:
+                run.stop()
 
     def __repr__(self) -> str:
-        return f"Board({self.run.id}: {self.view['state']}, step {self.view['step']:,})"
+        told = [f"{run['run_id']}: {run['state']}, step {run['step']:,}" for run in self.view["runs"]]
+        return f"Board({'; '.join(told)})"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)
@@ -155,27 +175,71 @@ class Board(anywidget.AnyWidget):
         from IPython.display import display
 
         data, metadata = self._repr_mimebundle_()
-        _displayed.setdefault(self.run.id, weakref.WeakSet()).add(self)
+        for run in self.runs:
+            _displayed.setdefault(run.id, weakref.WeakSet()).add(self)
         display(data, metadata=metadata, raw=True, display_id=self._display_id)  # type: ignore[no-untyped-call]
 
 
 _displayed: dict[str, weakref.WeakSet[Board]] = {}
 
 
-def board(run: Run) -> Board:
-    """The live board of a run.
+def _groups(records: Sequence[Any]) -> list[dict[str, Any]]:
+    """The runs by configuration; those that differ only in seed are one group: {"name", "runs": indices}."""
+    sets = grouped(records, {record.run_id: {record.run_id} for record in records})
+    index = {record.run_id: i for i, record in enumerate(records)}
+    titles = names([common(group) for group in sets], sets) if len(sets) > 1 else [records[0].name]
+    return [
+        {"name": title, "runs": [index[record.run_id] for record in group]}
+        for title, group in zip(titles, sets)
+    ]
+
+
+def _told(seen: Watched, label: str) -> dict[str, Any]:
+    """One run as the browser and the still show it."""
+    status, record = seen.status, seen.record
+    seed = seen.config.get("seed")
+    numbers = [(name, status.summary.get(key)) for key, name in _NUMBERS.items()]
+    return {
+        "run_id": seen.run.id,
+        "name": record.name,
+        "label": f"{label}, seed {seed}" if seed is not None else label,
+        "state": status.state,
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "started_at": record.created_at,
+        "ended_at": status.heartbeat if seen.ended else None,
+        "seconds_left": finite(seen.seconds_left()),
+        "error": status.error or "",
+        "numbers": [[name, finite(v)] for name, v in numbers if isinstance(v, (int, float))],
+    }
+
+
+def board(*runs: Run | Iterable[Run]) -> Board:
+    """The live board of a run, or of several overlaid.
+
+    Args:
+        runs: Runs, or what holds several of them (a list, the Runs of ``train(..., seeds=...)``).
 
     Raises:
-        StoreError: the run's record or status cannot be read.
+        StoreError: a run's record or status cannot be read.
+        AigymError: no run was given, one twice, or more than 50.
     """
-    return Board(run)
+    flat = [one for run in runs for one in ([run] if isinstance(run, Run) else run)]
+    if not flat or not all(isinstance(run, Run) for run in flat):
+        wrong = next((run for run in flat if not isinstance(run, Run)), None)
+        raise AigymError(f"board: {wrong!r} is no Run; pass what aigym.train or aigym.load_run returned")
+    if len({run.id for run in flat}) < len(flat):
+        raise AigymError("board: a run is given twice; pass it once")
+    if len(flat) > MAX_RUNS:
+        raise AigymError(f"board: {len(flat)} runs are more than {MAX_RUNS}; choose some of them")
+    return Board(*flat)
 
 
-def show(run: Run) -> Board:
-    """Display the live board of a run and return it."""
+def show(*runs: Run | Iterable[Run]) -> Board:
+    """Display the live board of runs and return it."""
     from IPython.display import display
 
-    made = board(run)
+    made = board(*runs)
     display(made)  # type: ignore[no-untyped-call]
     return made
 
@@ -199,9 +263,9 @@ def refresh(run: Run) -> None:
 def refresh_ended() -> None:
     """`refresh` once for every displayed run that has ended since."""
     for run_id, boards in list(_displayed.items()):
-        made = next(iter(boards), None)
-        if made is None:
+        ended = [run for made in boards for run in made.runs if run.id == run_id and run.finished]
+        if not boards:
             del _displayed[run_id]
-        elif made.run.finished:
-            refresh(made.run)
+        elif ended:
+            refresh(ended[0])
             del _displayed[run_id]

@@ -9,7 +9,6 @@
 
 /** @typedef {[number, number]} Point */
 /** @typedef {{x0: number, x1: number, y0: number, y1: number}} Extent */
-/** @typedef {{left: number, top: number, width: number, height: number}} Box */
 /** @typedef {{width: number, height: number, first: number[], changes: number[][]}} Boards */
 /** @typedef {{name: string, value: number | null, weight: number, required: boolean, status: string, feedback: string}} Mark */
 
@@ -85,17 +84,6 @@ export function extent(points) {
  */
 export function scale(value, low, high, from, to) {
   return high === low ? (from + to) / 2 : from + ((value - low) / (high - low)) * (to - from);
-}
-
-/** The path of an SVG line. @param {readonly Point[]} points @param {Extent} range @param {Box} box */
-export function linePath(points, range, box) {
-  return points
-    .map(([x, y], i) => {
-      const px = scale(x, range.x0, range.x1, box.left, box.left + box.width);
-      const py = scale(y, range.y0, range.y1, box.top + box.height, box.top);
-      return `${i ? "L" : "M"}${px.toFixed(1)} ${py.toFixed(1)}`;
-    })
-    .join("");
 }
 
 /** Whole pixels per cell, and where a board sits centred in a canvas.
@@ -212,26 +200,4 @@ export function onTheme(callback, signal) {
   watcher.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
   signal.addEventListener("abort", () => watcher.disconnect());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", callback, { signal });
-}
-
-/**
- * A line chart with both axes' extents written out; fills the width it is given.
- * @param {readonly Point[]} points @param {{label: string, width: number, height: number}} options
- */
-export function lineChart(points, { label, width, height }) {
-  const box = { left: 46, top: 10, width: width - 58, height: height - 34 };
-  const range = extent(points);
-  const foot = box.top + box.height;
-  const words = (/** @type {number} */ x, /** @type {number} */ y, /** @type {string} */ anchor, /** @type {string} */ text) =>
-    svg("text", { x, y, "text-anchor": anchor, class: "aigym-axis" }, text);
-  return svg(
-    "svg",
-    { role: "img", "aria-label": label, viewBox: `0 0 ${width} ${height}`, class: "aigym-chart" },
-    svg("path", { class: "aigym-frame", d: `M${box.left} ${box.top}V${foot}H${box.left + box.width}` }),
-    svg("path", { class: "aigym-line", d: linePath(points, range, box) }),
-    words(box.left - 6, box.top + 8, "end", formatNumber(range.y1)),
-    words(box.left - 6, foot, "end", range.y1 === range.y0 ? "" : formatNumber(range.y0)),
-    words(box.left, height - 6, "start", formatNumber(range.x0)),
-    words(box.left + box.width, height - 6, "end", formatNumber(range.x1)),
-  );
 }

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent
 TALK = ("markdown", "windowed", "conversation")
 PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "similar", *TALK, "player")
 BESIDE = ("compare", "diff")
+BOARD = ("drawing", "keys", "ansi", "scenes", "plots", "game", "board")
 EXPLORER = (
     "drawing",
     "keys",

@@ -2,7 +2,7 @@
 
     explorer(page, total, shown)     the list and the chosen trajectory
     review(score, texts)             a score and the solution that it is about
-    board(view)                      the state of a training run
+    board(view, plots, ...)          the state of training runs
     launcher(task, view)             a task, and how it was played
 
 Made of the same plain values as the widgets. Long texts are cut so that a page stays below 300 kB.
@@ -16,11 +16,26 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from aigym_kernel.rendering import BAD, DULL, GOOD, Markup, badge, escape, line_chart, picture, pre, table
+from aigym_kernel.rendering import (
+    BAD,
+    DULL,
+    GOOD,
+    Markup,
+    alert_line,
+    badge,
+    band_chart,
+    escape,
+    legend,
+    line_chart,
+    picture,
+    pre,
+    table,
+)
 from aigym_kernel.trajectories import Score
 from aigym_kernel.widgets.shown import board_at
 
 LISTED = 20
+PLOTS = 24
 FILM = 8
 TURNS = 20
 TURN_TEXT = 4_000
@@ -80,28 +95,83 @@ def trajectory(shown: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def board(view: Mapping[str, Any]) -> str:
-    """The HTML of a run's board, as far as it was known when it was made."""
-    share = view["step"] / view["total_steps"] if view["total_steps"] else 0.0
-    share = 1.0 if view["state"] == "done" else min(1.0, share)
-    ended = view["ended_at"] or view["seen_at"]
-    took = f"{max(0.0, ended - view['started_at']):.1f} s"
-    error = pre(_cut(view["error"])) if view["error"] else ""
+def board(
+    view: Mapping[str, Any],
+    plots: Sequence[Mapping[str, Any]],
+    outcomes: Sequence[Mapping[str, Any]],
+    alerts: Sequence[Mapping[str, Any]],
+    live: Mapping[str, Any],
+) -> str:
+    """The HTML of a board, as far as it was known when it was made; the values are those of its traits."""
+    runs = view["runs"]
+    parts = [_run(run, view["seen_at"]) for run in runs[:LISTED]]
+    if len(runs) > LISTED:
+        parts.append(f"<p>{len(runs) - LISTED} further runs are not listed here.</p>")
+    for alert in alerts[:LISTED]:
+        about = f"{runs[alert['run']]['label']}: " if len(runs) > 1 else ""
+        parts.append(alert_line(alert["level"], about + alert["text"], alert["advice"]))
+    if len(view["groups"]) > 1:
+        parts.append(legend([group["name"] for group in view["groups"]]))
+    parts.append(_game(live))
+    parts += [_outcomes(one, run["label"] if len(runs) > 1 else "") for one, run in zip(outcomes[:4], runs)]
+    if not plots:
+        parts.append("<p>nothing recorded yet</p>")
+    for plot in plots[:PLOTS]:
+        main = plot["name"] == "return_mean"
+        parts.append(band_chart(plot, width=560 if main else 275, height=200 if main else 110))
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _run(run: Mapping[str, Any], seen_at: float) -> str:
+    share = run["step"] / run["total_steps"] if run["total_steps"] else 0.0
+    share = 1.0 if run["state"] == "done" else min(1.0, share)
+    took = f"{max(0.0, (run['ended_at'] or seen_at) - run['started_at']):.1f} s"
+    numbers = ", ".join(f"{name} {_number(value)}" for name, value in run["numbers"])
     return (
-        f"<div><p><b>{escape(view['name'])}</b> {outcome(view['state'])} "
-        f"{view['step']:,} of {view['total_steps']:,} steps in {took}</p>"
-        + picture(
-            f'<rect width="560" height="8" rx="4" fill="#8884"/>'
-            f'<rect width="{560 * share:.0f}" height="8" rx="4" fill="#1976d2"/>',
-            view=(560, 8),
-            width=560,
-            alt=f"{share:.0%}",
-        )
-        + error
-        + line_chart(view["curve"], title="mean return of the last 100 episodes, over steps")
-        + table(("", ""), [[name, _number(value)] for name, value in view["metrics"]])
-        + "</div>"
+        f"<p><b>{escape(run['label'])}</b> {outcome(run['state'])} "
+        f"{run['step']:,} of {run['total_steps']:,} steps in {took}</p>"
+        + _bar(share, 560)
+        + (f"<p>{escape(numbers)}</p>" if numbers else "")
+        + (pre(_cut(run["error"])) if run["error"] else "")
     )
+
+
+def _bar(share: float, width: int) -> Markup:
+    """A share of a whole."""
+    whole = f'<rect width="{width}" height="8" rx="4" fill="#8884"/>'
+    part = f'<rect width="{width * share:.0f}" height="8" rx="4" fill="#1976d2"/>'
+    return picture(whole + part, view=(width, 8), width=width, alt=f"{share:.0%}")
+
+
+def _game(live: Mapping[str, Any]) -> str:
+    """The newest frame of the game."""
+    if not live.get("frames"):
+        return ""
+    frame = live["frames"][-1]
+    if frame["board"]:
+        image = cells_picture([v for row in frame["board"] for v in row], len(frame["board"][0]), "the game")
+    elif frame["image"] and len(frame["image"]) < EXCHANGE_HTML // 2:
+        image = Markup(f'<img src="{escape(frame["image"])}" alt="the game" style="max-height:160px">')
+    else:
+        return ""
+    ended = f"ended: {live['ended']}, " if live["ended"] else ""
+    told = escape(f"{ended}return {_number(live['return'])}")
+    return (
+        f'<figure style="display:inline-block;margin:4px 16px 4px 0;text-align:center;vertical-align:top">'
+        f"{image}<figcaption>{told}</figcaption></figure>"
+    )
+
+
+def _outcomes(outcomes: Mapping[str, Any], label: str) -> str:
+    """How the last episodes ended."""
+    counts = [(name, n) for name, n in outcomes["counts"] if n]
+    total = sum(n for _, n in counts)
+    if not total:
+        return ""
+    rows = [[name, _bar(n / total, 120), f"{n / total:.0%}"] for name, n in counts[:LISTED]]
+    title = f"{label}: how" if label else "How"
+    table_html = table(("", "", ""), rows, f"{title} the last {total:,} episodes ended")
+    return f'<div style="display:inline-block;vertical-align:top;margin-right:16px">{table_html}</div>'
 
 
 def launcher(task: Mapping[str, Any], view: Mapping[str, Any]) -> str:
@@ -207,18 +277,23 @@ def _pictures(shown: Mapping[str, Any]) -> str:
 
 
 def _still(boards: Mapping[str, Any], t: int) -> str:
-    width, height = boards["width"], boards["height"]
-    cells = "".join(
-        f'<rect x="{i % width}" y="{i // width}" width=".92" height=".92" fill="{_CELLS.get(value, DULL)}"/>'
-        for i, value in enumerate(board_at(dict(boards), t))
-        if value
-    )
-    frame = f'<rect width="{width}" height="{height}" fill="none" stroke="#888" stroke-width=".06"/>'
-    image = picture(frame + cells, view=(width, height), width=120, alt=f"board after {t} steps")
+    image = cells_picture(board_at(dict(boards), t), boards["width"], f"board after {t} steps")
     return (
         f'<figure style="display:inline-block;margin:4px 8px 4px 0;text-align:center">{image}'
         f"<figcaption>{t}</figcaption></figure>"
     )
+
+
+def cells_picture(cells: Sequence[int], width: int, alt: str) -> Markup:
+    """A board's cells, row by row, as a picture."""
+    height = len(cells) // width
+    drawn = "".join(
+        f'<rect x="{i % width}" y="{i // width}" width=".92" height=".92" fill="{_CELLS.get(value, DULL)}"/>'
+        for i, value in enumerate(cells)
+        if value
+    )
+    frame = f'<rect width="{width}" height="{height}" fill="none" stroke="#888" stroke-width=".06"/>'
+    return picture(frame + drawn, view=(width, height), width=120, alt=alt)
 
 
 def _conversation(talk: Mapping[str, Any]) -> str:

@@ -1,30 +1,78 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { clock, progress, stateWord } from "../../aigym_kernel/widgets/board.js";
+import { clock, progress, statesTold, stateWord } from "../../aigym_kernel/widgets/board.js";
+import { returnsAfter, stay } from "../../aigym_kernel/widgets/game.js";
+import * as p from "../../aigym_kernel/widgets/plots.js";
 
-const view = {
-  run_id: "r", name: "n", state: "running", step: 250, total_steps: 1000, curve: [], metrics: [],
-  started_at: 1000, ended_at: null, seconds_left: 60, seen_at: 1020, error: "",
+const run = {
+  run_id: "r", name: "n", label: "n", state: "running", step: 250, total_steps: 1000, started_at: 1000,
+  ended_at: null, seconds_left: 60, error: "", numbers: [],
 };
 
-test("progress is bounded, and whole once done", () => {
-  assert.equal(progress(view), 0.25);
-  assert.equal(progress({ ...view, step: 2000 }), 1);
-  assert.equal(progress({ ...view, total_steps: 0 }), 0);
-  assert.equal(progress({ ...view, state: "done", step: 990 }), 1);
+test("progress is bounded, whole once done, and the mean of several runs", () => {
+  assert.equal(progress([run]), 0.25);
+  assert.equal(progress([{ ...run, step: 2000 }]), 1);
+  assert.equal(progress([{ ...run, total_steps: 0 }]), 0);
+  assert.equal(progress([{ ...run, state: "done", step: 990 }]), 1);
+  assert.equal(progress([run, { ...run, state: "done" }]), 0.625);
 });
 
-test("the state says stopping until it has ended", () => {
+test("the state says stopping until it has ended; several runs are counted", () => {
   assert.equal(stateWord("running", false), "running");
   assert.equal(stateWord("running", true), "stopping…");
   assert.equal(stateWord("stopped", true), "stopped");
+  assert.equal(statesTold(["running", "done", "running"]), "2 running, 1 done");
 });
 
 test("the clock goes on while running and stands once ended", () => {
-  assert.equal(clock(view, 1030), "30 s, about 50 s left");
-  assert.equal(clock({ ...view, seconds_left: null }, 1030), "30 s");
-  assert.equal(clock(view, 2000), "16 min 40 s, about 0.0 s left");
-  assert.equal(clock({ ...view, state: "done", ended_at: 1025 }, 5000), "25 s");
-  assert.equal(clock({ ...view, state: "killed" }, 5000), "20 s");
+  assert.equal(clock(run, 1020, 1030), "30 s, about 50 s left");
+  assert.equal(clock({ ...run, seconds_left: null }, 1020, 1030), "30 s");
+  assert.equal(clock(run, 1020, 2000), "16 min 40 s, about 0.0 s left");
+  assert.equal(clock({ ...run, state: "done", ended_at: 1025 }, 1030, 5000), "25 s");
+  assert.equal(clock({ ...run, state: "killed" }, 1020, 5000), "20 s");
+});
+
+test("smoothing begins at the first value and keeps a constant", () => {
+  assert.deepEqual(p.smoothed([3, 3, 3], 0.5), [3, 3, 3]);
+  assert.deepEqual(p.smoothed([1, 5, 2], 0), [1, 5, 2]);
+  const [first, second] = p.smoothed([0, 1], 0.5);
+  assert.equal(first, 0);
+  assert.ok(Math.abs(second - 2 / 3) < 1e-12);
+});
+
+test("ticks are round, few, and inside", () => {
+  assert.deepEqual(p.roundTicks(-2.3, 41), [0, 20, 40]);
+  assert.deepEqual(p.roundTicks(0.0012, 0.0031), [0.0015, 0.002, 0.0025, 0.003]);
+  assert.deepEqual(p.roundTicks(5, 5), [5]);
+  assert.deepEqual(p.logTicks(0.02, 300), [0.1, 1, 10, 100]);
+  assert.equal(p.logTicks(1e-9, 1e9).length <= 4, true);
+  assert.deepEqual([0, 950, 1500, 120832, 2e6].map(p.shortCount), ["0", "950", "1.5k", "121k", "2M"]);
+});
+
+test("the cursor reads the nearest point of each line", () => {
+  const line = (group, x, y) => ({ group, x, y, low: [], high: [], band: "", dots: [] });
+  const lines = [line(0, [0, 10, 20], [1, 2, 3]), line(2, [5], [9])];
+  assert.deepEqual(p.readings(lines, 14), [[0, 2], [2, 9]]);
+  assert.deepEqual(p.readings(lines, null), [[0, 3], [2, 9]]);
+  assert.deepEqual([-3, 4, 16, 99].map((x) => p.nearestIndex([0, 10, 20], x)), [0, 0, 2, 2]);
+  assert.equal(p.nearestIndex([], 1), -1);
+  assert.deepEqual(p.stepSpan([{ name: "", title: "", log: false, lines }]), { x0: 0, x1: 20 });
+  assert.deepEqual(p.stepSpan([]), { x0: 0, x1: 1 });
+  const span = p.valueSpan([{ ...lines[0], low: [-1, 0, 0], high: [4, 4, 4] }], false);
+  assert.ok(span.low < -1 && span.low > -1.5 && span.high > 4 && span.high < 4.5);
+  assert.equal(p.bandPath([0, 1], [5, 6], [1, 2]), "M0.0 1.0L1.0 2.0L1.0 6.0L0.0 5.0Z");
+});
+
+test("returns of the game go on from message to message and start anew with each episode", () => {
+  const frame = (n, reward, start = false) => ({ n, reward, start, board: null, image: null, action: 0 });
+  assert.deepEqual(returnsAfter([frame(4, 1), frame(5, 2)], 99, { n: 3, sum: 10 }), [11, 13]);
+  assert.deepEqual(returnsAfter([frame(4, 1), frame(5, 2)], 7, { n: -2, sum: null }), [5, 7]);
+  assert.deepEqual(returnsAfter([frame(8, 1), frame(9, 0, true), frame(10, 3)], 3, { n: 1, sum: 1 }), [null, 0, 3]);
+});
+
+test("frames are shown at the pace at which they come", () => {
+  assert.equal(stay(5, 500), 100);
+  assert.equal(stay(0, 500), 250);
+  assert.equal(stay(300, 500), 30);
 });

@@ -29,14 +29,12 @@ test("times show the day only when it is not today", () => {
   assert.equal(d.formatTime(null, now), "–");
 });
 
-test("chart geometry: extents, scaling, path", () => {
+test("chart geometry: extents, scaling", () => {
   const points = [[0, 1], [10, 5], [20, 3]];
   assert.deepEqual(d.extent(points), { x0: 0, x1: 20, y0: 1, y1: 5 });
   assert.deepEqual(d.extent([]), { x0: 0, x1: 1, y0: 0, y1: 1 });
   assert.equal(d.scale(5, 0, 10, 100, 200), 150);
   assert.equal(d.scale(3, 3, 3, 0, 10), 5);
-  const box = { left: 0, top: 0, width: 100, height: 40 };
-  assert.equal(d.linePath(points, d.extent(points), box), "M0.0 40.0L50.0 0.0L100.0 20.0");
   assert.deepEqual(d.cumulative([1, -2, 4]), [1, -1, 3]);
 });
 
