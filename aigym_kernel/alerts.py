@@ -24,6 +24,8 @@ Series = Mapping[str, tuple[Values, Values]]
 RECENT = 0.1
 """What lasted this share of the whole run is no accident."""
 LEARNT_BY = 0.3
+GAINED = 0.35
+"""A return that rose by this share of the spread of single episodes has risen."""
 EARLY = 0.5
 FALLEN = 0.5
 GONE = 0.01
@@ -124,20 +126,20 @@ def _not_finite(seen: _Seen) -> list[Alert]:
 
 
 def _start(seen: _Seen) -> float | None:
-    """The return before learning: the first evaluation, else the first episodes."""
+    """The return before learning: the first evaluation, or that of the first third so far if it is higher
+    (the very first episodes to end are short ones)."""
+    _, y = seen.points("return_mean")
+    if not len(y):
+        return None
+    first = float(y[: -(-len(y) // 3)].mean())
     before = seen.summary.get("eval_return_mean_before")
-    if isinstance(before, (int, float)) and np.isfinite(before):
-        return float(before)
-    x, y = seen.points("return_mean")
-    first = y[x <= RECENT * seen.total_steps]
-    return float(np.median(first if len(first) else y[:1])) if len(y) else None
+    return max(first, float(before)) if isinstance(before, (int, float)) and np.isfinite(before) else first
 
 
 def _spread(seen: _Seen) -> float:
-    """How far apart the returns of single episodes lay at the beginning (10 % to 90 %)."""
+    """How far apart the returns of single episodes lie (10 % to 90 %), usually."""
     low, high = seen.points("return_q10")[1], seen.points("return_q90")[1]
-    count = min(len(low), len(high), _POINTS)
-    return float(np.median(high[:count] - low[:count])) if count else 0.0
+    return float(np.median(high - low)) if len(low) == len(high) > 0 else 0.0
 
 
 def _collapse(seen: _Seen) -> list[Alert]:
@@ -147,7 +149,7 @@ def _collapse(seen: _Seen) -> list[Alert]:
     x, y = seen.points("return_mean")
     at = int(np.argmax(y))
     gain = y[at] - start
-    noise = max(3 * float(np.std(np.diff(y))), 0.25 * _spread(seen))
+    noise = max(3 * float(np.std(np.diff(y))), GAINED * _spread(seen))
     if at >= len(y) - len(recent) or gain <= noise or recent.max() > y[at] - FALLEN * gain:
         return []
     text = f"The return has collapsed: {recent.mean():.4g} after {y[at]:.4g} at step {int(x[at]):,}."
@@ -163,7 +165,9 @@ def _no_learning(seen: _Seen) -> list[Alert]:
     recent, start = seen.recent("return_mean"), _start(seen)
     if seen.share < LEARNT_BY or not len(recent) or start is None:
         return []
-    if float(recent.mean()) - start > 0.25 * _spread(seen) + 1e-9:
+    _, y = seen.points("return_mean")
+    best = np.convolve(y, np.full(_POINTS, 1 / _POINTS), mode="valid").max()
+    if float(best) - start > GAINED * _spread(seen) + 1e-9:
         return []
     now = f"after {seen.share:.0%} of the run the return is {recent.mean():.4g}"
     text = f"No learning: {now}, {start:.4g} at first."
