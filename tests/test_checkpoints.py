@@ -17,10 +17,9 @@ from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from aigym_kernel.errors import TrainingError, UnknownName
+from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import Policy
 from aigym_kernel.train.checkpoints import Checkpoint, State, load, optimizer_state, restore_optimizer, save
-from aigym_kernel.train.steering import Rate
 
 SEEN, DONE = spaces.Box(-1, 1, (3,)), spaces.Discrete(2)
 
@@ -259,21 +258,3 @@ def test_env_kwargs_that_are_no_data_are_kept_by_their_type(tmp_path: Path) -> N
     assert checkpoint.env_kwargs == {"formula": "builtin_function_or_method"}
     checkpoint.check("ppo", "Some-v0", {"formula": min}, SEEN, DONE)
     json.dumps(checkpoint.config)
-
-
-def test_a_rate_falls_to_zero_from_where_it_was_last_set() -> None:
-    rate = Rate(0.1)
-    assert [rate.at(p) for p in (0.0, 0.5, 1.0)] == [0.1, 0.05, 0.0]
-    rate.take({"learning_rate": 0.4}, 0.5)
-    assert [rate.at(p) for p in (0.5, 0.75, 1.0)] == [0.4, 0.2, 0.0]
-    other = Rate(1.0)
-    other.restore(rate.state())
-    other.take(None, 0.6)
-    assert other.at(0.8) == rate.at(0.8)
-    with pytest.raises(UnknownName, match="Did you mean 'learning_rate'"):
-        rate.take({"learning_rat": 1}, 0.5)
-    for wrong in (0, -1, float("nan"), float("inf"), "fast", True):
-        with pytest.raises(TrainingError, match="must be a number above 0"):
-            rate.take({"learning_rate": wrong}, 0.5)
-    with pytest.raises(TrainingError, match="expected a mapping"):
-        rate.take(3, 0.5)

@@ -27,6 +27,7 @@ from aigym_kernel.store.checking import Problem
 from aigym_kernel.store.compaction import Compacted
 from aigym_kernel.store.reader import Page
 from aigym_kernel.store.records import RunKind, RunRecord, RunState, RunStatus, settle
+from aigym_kernel.store.rewinding import Rewound, rewind
 from aigym_kernel.store.store import Store
 from aigym_kernel.store.writer import Writer
 
@@ -37,12 +38,14 @@ __all__ = [
     "Compacted",
     "Page",
     "Problem",
+    "Rewound",
     "RunKind",
     "RunRecord",
     "RunState",
     "RunStatus",
     "Store",
     "Writer",
+    "rewind",
     "settle",
     "sql",
     "trajectories",

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aigym_kernel.store import index, schema, segments, writing
+from aigym_kernel.store import index, schema, segments, waypoints, writing
 from aigym_kernel.store.leftovers import claim
 from aigym_kernel.store.records import cannot_write, sync_folder
 from aigym_kernel.store.segments import Segment
@@ -56,10 +56,10 @@ def compact(folder: Path, run_id: str | None = None) -> Compacted:
         StoreError: the disk is full or the folder cannot be written. What was merged stays merged.
     """
     done = Compacted()
-    with _lock(folder / ".compact.lock"):
+    with locked(folder):
         remove(covered(folder))
         found = segments.segments(folder).values()
-        for group in _groups(s for s in found if run_id in (None, s.run_id)):
+        for group in _groups(folder, (s for s in found if run_id in (None, s.run_id))):
             done += _merge(group)
         index.build(folder)
         remove(covered(folder))
@@ -67,7 +67,9 @@ def compact(folder: Path, run_id: str | None = None) -> Compacted:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """While this is held nobody else merges segments of the store, or takes any away."""
+    path = folder / ".compact.lock"
     try:
         file = path.open("a")
     except OSError as error:
@@ -77,18 +79,24 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _groups(found: Iterable[Segment]) -> Iterator[list[Segment]]:
-    """Segments to be merged: of one table of one run, small, and of consecutive numbers.
+def _groups(folder: Path, found: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """Segments to be merged: of one table of one run, small, of consecutive numbers, and with no waypoint
+    between them.
 
     A number that is missing between two may still be published, by a writer that is slow.
     """
+    # A segment is published after the waypoints before it are written: none is missing here.
+    begins: dict[str, dict[str, set[int]]] = {}
     group: list[Segment] = []
     size = 0
     for segment in found:
+        if segment.run_id not in begins:
+            begins[segment.run_id] = waypoints.begins(folder / "runs" / segment.run_id)
         small = segment.key[3] < LARGE // 2
         fits = group and (
             (segment.run_id, segment.table) == (group[0].run_id, group[0].table)
             and segment.numbers[0] == group[-1].numbers[1] + 1
+            and segment.numbers[0] not in begins[segment.run_id].get(segment.table, ())
             and size + segment.key[3] <= LARGE
         )
         if group and not (small and fits):

@@ -98,6 +98,10 @@ def _state(folder: Path) -> _State:
     return stamp, segments.segments(folder), segments.faulty()
 
 
+class _Gone(Exception):
+    """A file that had been listed was merged or deleted before it was read: to be looked at again."""
+
+
 class Database:
     """A locked DuckDB whose tables are what was recorded when it was made; see the module's text.
 
@@ -128,6 +132,8 @@ class Database:
         try:
             self._make_tables(held is not None, files)
         except duckdb.Error as error:
+            if any(not Path(path).exists() for some in files.values() for path, _ in some):
+                raise _Gone from None
             raise StoreError(f"the store in {folder} cannot be read: {statements.message(error)}") from None
         self._lock(files)
 
@@ -267,16 +273,26 @@ def _database(folder: Path, *, fresh: bool = False) -> Database:
     with _databases_lock:
         kept = _databases.pop(key, None)
         if kept is None or fresh or kept.state != _state(folder):
-            for _ in range(5):
-                kept = Database(folder)
-                if not kept.gone:
-                    break
-        assert kept is not None
+            kept = _made(folder)
         _databases[key] = kept
         mine = [k for k in _databases if k[0] == key[0]]
         for old in mine[: max(0, len(mine) - _KEEP)]:
             del _databases[old]
     return kept
+
+
+def _made(folder: Path) -> Database:
+    database = None
+    for _ in range(_TRIES):
+        try:
+            database = Database(folder)
+        except _Gone:
+            continue
+        if not database.gone:
+            return database
+    if database is None:
+        raise StoreError(_RESTLESS.format(folder))
+    return database
 
 
 # One question
@@ -340,11 +356,16 @@ class Snapshot:
                 )
             except duckdb.Error as error:
                 last = attempt == _TRIES - 1
-                if last or isinstance(error, _NO_DAMAGE) or not self._database.damaged(error):
+                if last or self._is_no_damage(error) or not self._database.damaged(error):
                     raise QueryError(statements.message(error)) from None
             self.close()
             self._open(fresh=True)
         raise AssertionError
+
+    def _is_no_damage(self, error: duckdb.Error) -> bool:
+        # A file that is gone when a view is bound is looked for as a folder, which the lock does not allow.
+        gone = isinstance(error, duckdb.PermissionException) and f"{self._folder}/runs/" in str(error)
+        return isinstance(error, _NO_DAMAGE) and not gone
 
     def bulk(self, table: str, run_id: str, trajectory_id: str) -> pa.Table:
         """The rows of one trajectory in ``steps`` or another table of `schema.BULK`, in the order in which
@@ -359,7 +380,7 @@ class Snapshot:
                     raise StoreError(f"the store in {self._folder} cannot be read: {error}") from None
             self.close()
             self._open(fresh=True)
-        raise StoreError(f"the store in {self._folder} changes faster than it can be read; try again")
+        raise StoreError(_RESTLESS.format(self._folder))
 
     def rows(self, query: str, parameters: Sequence[Any] | None = None) -> list[dict[str, Any]]:
         """The answer as one mapping per row."""
@@ -380,6 +401,7 @@ class Snapshot:
 
 # Each time a file was merged, deleted or found to be damaged meanwhile.
 _TRIES = 20
+_RESTLESS = "the store in {} changes faster than it can be read; try again"
 
 
 @contextmanager

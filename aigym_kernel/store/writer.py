@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from aigym_kernel.batches import Batch
 from aigym_kernel.errors import StoreError
-from aigym_kernel.store import columns, notes, reviews, schema, segments, writing
+from aigym_kernel.store import columns, notes, reviews, schema, segments, waypoints, writing
 from aigym_kernel.store.columns import Block
 from aigym_kernel.store.leftovers import claim, inode
 from aigym_kernel.store.records import cannot_write, sync_folder
@@ -236,6 +236,20 @@ class Writer:
             StoreError: the disk is full or the folder cannot be written. What waits stays in the writer.
         """
         self._flush("This writer keeps it for the next flush; it is lost if the process ends before")
+
+    def waypoint(self, step: int, *, keep: Iterable[int] = ()) -> None:
+        """Flushes, and notes that the record reaches to here at ``step`` environment steps: call it when all
+        of the update is written, right before its checkpoint is; `rewinding.rewind` then comes back here.
+
+        Waypoints of other steps are forgotten, but those of ``keep`` and the one before.
+
+        Raises:
+            StoreError: as of `flush`; nothing is noted then.
+        """
+        with self._lock:
+            self._check_open()
+            self.flush()
+            waypoints.note(self._folder, step, keep)
 
     def _flush(self, what_becomes_of_it: str) -> None:
         with self._lock:
