@@ -13,7 +13,7 @@ from aigym_kernel.agents import policy_agent, random_agent, replay, scripted
 from aigym_kernel.envs import make
 from aigym_kernel.errors import AigymError
 from aigym_kernel.rollouts import agent_name, collect, play
-from aigym_kernel.train import Policy
+from aigym_kernel.train import Policy, evaluate
 
 
 def test_random_agents_with_one_seed_choose_alike_and_leave_the_env_alone() -> None:
@@ -65,3 +65,26 @@ def test_a_policy_agent_is_greedy_or_samples() -> None:
     trajectory = collect(play(greedy, env, seed=0))
     assert trajectory.error is None
     assert len(trajectory) > 5
+
+
+def test_a_recurrent_policy_is_asked_with_the_memory_of_its_own_episode() -> None:
+    """Two episodes side by side through one agent, and each alone, are the same."""
+    env = make("CartPole-v1")
+    spec = {"layers": [{"type": "gru", "units": 8}]}
+    policy = Policy(env.observation_space, env.action_space, spec, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for weights in policy.parameters():
+            weights.mul_(3)
+    shared = policy_agent(policy)
+    players = [play(shared, make("CartPole-v1"), seed=seed) for seed in (0, 1)]
+    for _ in range(5):
+        for player in players:
+            next(player)
+    together = [collect(player) for player in players]
+    played = evaluate(policy, "CartPole-v1", episodes=2, seed=0)
+    for seed in (0, 1):
+        alone = collect(play(policy_agent(policy), make("CartPole-v1"), seed=seed))
+        assert together[seed].actions.tolist() == alone.actions.tolist()
+        assert played[seed].actions.tolist() == alone.actions.tolist()
+    forgetful = [policy.act(o) for o in alone.observations[:-1]]
+    assert forgetful != alone.actions.tolist(), "memory makes a difference here"

@@ -70,8 +70,11 @@ def _play(policy: Policy, envs: list[AnyEnv], seed: int) -> list[dict[str, Any]]
     rewards: list[list[float]] = [[] for _ in envs]
     plays: list[dict[str, Any]] = [{} for _ in envs]
     playing = list(range(len(envs)))
+    state = policy.initial_state(len(envs))
     while playing:
-        batch = policy.act_batch(np.stack([observations[i][-1] for i in playing]))
+        remembered = state[playing]  # a copy
+        batch = policy.act_batch(np.stack([observations[i][-1] for i in playing]), state=remembered)
+        state[playing] = remembered
         for i, action in zip(list(playing), batch):
             observation, reward, terminated, truncated, info = envs[i].step(action)
             observations[i].append(observation)
