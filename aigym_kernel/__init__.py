@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from aigym_kernel.tasks import tasks_table as tasks
     from aigym_kernel.train import evaluate
     from aigym_kernel.train.dqn import DQNConfig, dqn
+    from aigym_kernel.train.outlines import network
     from aigym_kernel.train.ppo import PPOConfig, ppo
     from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
     from aigym_kernel.widgets.board import board
@@ -88,6 +89,7 @@ _HOME = {
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
+    "network": "train.outlines",
     "newest_training": "overview",
     "open_sandbox": "sandboxes",
     "open_snapshot": "sandboxes",
@@ -142,6 +144,7 @@ __all__ = [
     "load_run",
     "load_task",
     "make",
+    "network",
     "newest_training",
     "open_sandbox",
     "open_snapshot",

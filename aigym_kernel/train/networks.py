@@ -30,6 +30,7 @@ from aigym_kernel.train import actions as acting
 from aigym_kernel.train import saving
 from aigym_kernel.train.bodies import Body, Values, features_of, linear, mlp
 from aigym_kernel.train.layers import parse, wants_picture
+from aigym_kernel.train.outlines import outline_of
 from aigym_kernel.train.spaces import check_spaces, width
 
 Head = Literal["actor-critic", "q", "dueling"]
@@ -332,6 +333,12 @@ class Policy(nn.Module):
                     f"this policy was trained for {kind} {own}, {name} has {theirs}; use the environment "
                     "and env_kwargs of the training, or train one for this environment"
                 )
+
+    def __repr__(self) -> str:
+        return f"Policy ({self.head})\n{outline_of(self)!r}"
+
+    def _repr_html_(self) -> str:
+        return outline_of(self).picture()
 
     def header(self) -> dict[str, str]:
         """What a file says of a policy beside its weights: format, spaces and network, as JSON."""
