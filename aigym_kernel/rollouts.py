@@ -43,7 +43,36 @@ def describe(env: gymnasium.Env[Any, Any]) -> tuple[str, dict[str, Any]]:
     if spec is None:
         return type(env.unwrapped).__name__, {}
     kwargs = {k: v for k, v in spec.kwargs.items() if k != "render_mode" and _plain(v)}
+    registered = gymnasium.registry.get(spec.id)
+    if registered is not None and spec.max_episode_steps != registered.max_episode_steps:
+        kwargs["max_episode_steps"] = spec.max_episode_steps
+    if wrappers := _wrappers(env):
+        kwargs["wrappers"] = wrappers
     return spec.id, kwargs
+
+
+NAMED = "_aigym_named"
+"""The attribute of a wrapper that was made by name (`envs.wrappers`): [name, keyword arguments]."""
+
+
+def _wrappers(env: gymnasium.Env[Any, Any]) -> list[Any]:
+    """Names and arguments of the wrappers around ``env``, the innermost first: of those that were made by
+    name, and of gymnasium's own put around it by hand, but for those that `gymnasium.make` adds by itself and
+    those that only render."""
+    found: list[Any] = []
+    while isinstance(env, gymnasium.Wrapper):
+        kind, kwargs = type(env), getattr(env, "_saved_kwargs", {})
+        if named := vars(env).get(NAMED):
+            found.insert(0, named)
+        elif (
+            kind.__module__.startswith("gymnasium.wrappers.")
+            and kind.__module__ != "gymnasium.wrappers.rendering"
+            and kind.__name__ not in ("OrderEnforcing", "PassiveEnvChecker", "TimeLimit")
+            and _plain(kwargs)
+        ):
+            found.insert(0, [kind.__name__, kwargs])
+        env = env.env
+    return found
 
 
 def _plain(value: object) -> bool:

@@ -3,6 +3,7 @@
     make("two-sum")             a task, as a gymnasium.Env     (= "aigym/two-sum-v0")
     make("aigym/Snake-v0", size=8)
     make("CartPole-v1")         anything that gymnasium knows
+    make("CartPole-v1", wrappers=["TimeAwareObservation"])          see `envs.wrappers`
 
 Importing this package registers ours under ``aigym/...``; in a process that has not imported it,
 ``gymnasium.make("aigym_kernel.envs:aigym/Snake-v0")`` does both. Ours come without wrappers: they check
@@ -11,7 +12,7 @@ the order of calls and end their episodes themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -58,11 +59,12 @@ def env_id(name: str) -> str:
     raise UnknownName("environment", name, [*task_ids(), *own, *others])
 
 
-def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+def make(name: str, *, wrappers: Sequence[Any] = (), **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Build an environment.
 
     Args:
         name: a task's id, or a gymnasium id.
+        wrappers: names of wrappers to put around it, each alone or with its arguments: see `envs.wrappers`.
         kwargs: passed to ``gymnasium.make`` (``render_mode``, Snake's ``size`` ...).
 
     Raises:
@@ -70,13 +72,18 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
         AigymError: a package that the environment needs is missing, or it refuses an argument.
     """
     try:
-        return gymnasium.make(env_id(name), **kwargs)
+        made: gymnasium.Env[Any, Any] = gymnasium.make(env_id(name), **kwargs)
     except gymnasium.error.DependencyNotInstalled as problem:
         raise AigymError(f"environment {name!r} needs a package: {problem}") from None
     except TypeError as problem:
         if kwargs:
             raise AigymError(f"environment {name!r} with {kwargs}: {problem}") from None
         raise
+    if not wrappers:
+        return made
+    from aigym_kernel.envs.wrappers import wrap
+
+    return wrap(made, wrappers)
 
 
 _register(SNAKE, "snake:Snake")

@@ -46,6 +46,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from aigym_kernel import settings
 from aigym_kernel.envs import EnvSource, env_id, make
 from aigym_kernel.envs.episodes import AnyEnv, Group, Heard, Seeds, Sort, batch
+from aigym_kernel.envs.wrappers import wrap
 from aigym_kernel.errors import AigymError, UnknownName, check_whole
 
 __all__ = ["BACKENDS", "NATIVE", "TORCH", "AnyEnv", "NotNative", "Seeds", "Together", "make_one", "make_vec"]
@@ -245,10 +246,11 @@ def make_one(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> Any
         return make(env, **kwargs)
     if not callable(env):
         raise AigymError(f"{env!r} is no environment's id and no function that builds one")
+    wrappers = kwargs.pop("wrappers", ())
     made = env(**kwargs)
     if not isinstance(made, gymnasium.Env):
         raise AigymError(f"{env!r} returned {type(made).__name__}, not a gymnasium.Env")
-    return made
+    return wrap(made, wrappers)
 
 
 def make_vec(
@@ -311,6 +313,10 @@ def _native(
             f"backend={backend!r}: there is none for {env!r}, only for {', '.join(table) or 'nothing'}; use "
             "backend='auto'"
         )
+    if (env_kwargs or {}).get("wrappers"):
+        if backend == "auto":
+            return None
+        raise AigymError(f"backend={backend!r} knows no wrappers; use backend='auto'")
     module, _, function = table[env_id(env)].partition(":")
     try:
         made: VectorEnv[Any, Any, Any] = getattr(import_module(module), function)(
