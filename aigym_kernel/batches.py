@@ -139,8 +139,28 @@ def join(batches: Sequence[Batch]) -> Batch:
     return replace(some[0], **fields)
 
 
-def _writes_none(path: str | Path) -> Path:
+def writes_none(path: str | Path) -> Path:
+    """What an Update has as ``checkpoint`` whose trainer has none to give."""
     raise TrainingError(f"no checkpoint was written to {str(path)!r}: this trainer cannot write any")
+
+
+def pick(batch: Batch, chosen: Sequence[int]) -> Batch:
+    """Some trajectories of a batch, by their numbers in rising order, as a Batch of their own."""
+    if len(chosen) == len(batch):
+        return batch
+    if not len(chosen):
+        return empty(batch.env_id, batch.agent)
+    own = [batch.steps(i) for i in chosen]
+    steps = np.concatenate([np.arange(s.start, s.stop) for s in own])
+    seen = np.concatenate([np.arange(s.start + i, s.stop + i + 1) for i, s in zip(chosen, own)])
+    fields: dict[str, Any] = {"observations": batch.observations[seen]}
+    fields |= {"actions": batch.actions[steps], "rewards": batch.rewards[steps]}
+    for name in ("lengths", "terminated", "truncated"):
+        fields[name] = getattr(batch, name)[list(chosen)]
+    for name in ("seeds", "final_infos", "groups", "started_at", "wall_s", "ids"):
+        values = getattr(batch, name)
+        fields[name] = [values[i] for i in chosen] if len(values) else ()
+    return replace(batch, **fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,4 +178,4 @@ class Update:
     metrics: Mapping[str, float]
     trajectories: Batch = field(default_factory=empty)
     policy: Any = None
-    checkpoint: Callable[[str | Path], Path] = _writes_none
+    checkpoint: Callable[[str | Path], Path] = writes_none

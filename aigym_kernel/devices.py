@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from aigym_kernel import rendering, settings
+from aigym_kernel import rendering, settings, slots
 from aigym_kernel.errors import AigymError, TrainingError
 
 METER_S = 2.0
@@ -93,11 +93,10 @@ def devices() -> Devices:
     import torch
 
     memory = psutil.virtual_memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = [
         Device(
             name="cpu",
-            model=f"{_cpu()}, {cores} cores",
+            model=f"{_cpu()}, {slots.cores()} cores",
             memory_total=memory.total,
             memory_free=memory.available,
         )
@@ -146,6 +145,26 @@ def _cpu() -> str:
 
 def _size(count: float) -> str:
     return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / _MB:,.0f} MiB"
+
+
+def share(device: str | None) -> tuple[str, int]:
+    """The kind of device that a training on ``device`` computes on (``cpu``, ``cuda``, ``cuda:1``, ``mps``),
+    and how many GPUs it may be given one of: 0 where it is named already, or is none."""
+    import torch
+
+    found = settings.device(device)
+    kind = str(found)
+    return kind, torch.cuda.device_count() if kind == "cuda" else 0
+
+
+def use_threads(count: int) -> int:
+    """Let torch compute on so many threads in this process, unless ``OMP_NUM_THREADS`` says how many; returns
+    how many they are. Small networks use one in any case: see `train.networks.one_thread`."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()
 
 
 class Meter:

@@ -2,15 +2,17 @@
 
     run = load_run(run_id)                 any run, from any process
     run.status(); run.metrics("return_mean")
-    run.pause(); run.resume(); run.set(speed="watch", learning_rate=1e-4); run.stop()
+    run.pause(); run.resume(); run.save(); run.set(speed="watch", learning_rate=1e-4); run.stop()
     run.wait(); run.agent()
+    Runs((first, second)).wait()           several, as one
 
-A run is steered by files in its folder (`control`); nothing here trains or starts anything.
+A run is steered by files in its folder (`control`). Nothing is trained here; `resume` alone starts a process.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,11 @@ from typing import Any
 from aigym_kernel import control, rendering
 from aigym_kernel.control import Speed
 from aigym_kernel.errors import RunError, UnknownName
+from aigym_kernel.options import Options
+from aigym_kernel.progress import following
 from aigym_kernel.recording import FINAL, as_store
 from aigym_kernel.rollouts import Agent
+from aigym_kernel.starting import start
 from aigym_kernel.store import RunRecord, RunStatus, Store
 
 
@@ -62,7 +67,8 @@ class Run:
         (self.folder / "stop").touch()
 
     def pause(self) -> None:
-        """Ask it to wait after its current update; returns at once. `resume` lets it go on.
+        """Ask it to save and wait after its current update; returns at once. Others may have its slot
+        meanwhile; `resume` lets it go on.
 
         Raises:
             RunError: it has ended.
@@ -70,13 +76,31 @@ class Run:
         self._steer("paused", paused=True)
 
     def resume(self) -> Run:
-        """Let it go on after `pause`, and return it. Harmless while it goes on.
+        """Let it go on: after `pause`, or, if it was stopped, was killed or failed, in a new process from its
+        latest checkpoint. What was recorded after that is put aside, to be done and recorded again. Returns
+        the run at once; harmless while it goes on.
+
+        Raises:
+            RunError: it is done, or is no training.
+        """
+        record, status = self.record, self.status()
+        if record.kind != "train" or status.state == "done":
+            why = "is done: nothing is left to do" if record.kind == "train" else "is no training"
+            raise RunError(f"run {self.id} cannot be resumed: it {why}; start another one with aigym.train")
+        control.steer(self.folder, paused=False)
+        if status.state in FINAL:
+            (self.folder / "stop").unlink(missing_ok=True)
+            start(self.store, record, Options(**record.config.get("run", {})), resume=True)
+        return self
+
+    def save(self) -> None:
+        """Ask it for a checkpoint after its current update, in ``artifacts/checkpoints/latest.safetensors``;
+        returns at once. One is made anyway every ``save_every_s`` seconds, at a pause and on stop.
 
         Raises:
             RunError: it has ended.
         """
-        self._steer("resumed", paused=False)
-        return self
+        self._steer("saved", save=True)
 
     def set(self, *, speed: Speed | None = None, learning_rate: float | None = None) -> None:
         """Change how it goes on, from its next update on; returns at once. What is None stays as it is.
@@ -99,21 +123,18 @@ class Run:
             raise RunError(f"run {self.id} cannot be {word}: it is {status.state}, at step {status.step:,}")
         control.steer(self.folder, **changes)
 
-    def wait(self, timeout: float | None = None) -> Run:
-        """Wait until it has ended (at most ``timeout`` seconds) and return it.
+    def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> Run:
+        """Wait until it has ended (at most ``timeout`` seconds) and return it. A paused run has not ended.
+
+        Args:
+            progress: tell how far it is: a bar in a terminal, elsewhere a line every few seconds. Default: in
+                a terminal, and where papermill runs the notebook.
 
         Raises:
             RunError: it failed or was killed (the message has the reason and its log file), or the
                 time is over.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self.finished:
-            if deadline is not None and time.monotonic() > deadline:
-                raise RunError(
-                    f"run {self.id} is still running after {timeout:g} s; "
-                    "wait longer, or end it with run.stop()"
-                )
-            time.sleep(0.1)
+        Runs((self,))._wait(timeout, progress)
         status = self.status()
         if status.state == "failed":
             raise RunError(f"run {self.id} failed: {status.error} (log: {self.folder / 'log.txt'})")
@@ -153,6 +174,99 @@ class Run:
             + rendering.line_chart(self.metrics("return_mean"), title="mean return of training")
             + (rendering.table(["", ""], summary) if summary else "")
         )
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Several runs as one, such as one training with several seeds. A sequence of `Run`."""
+
+    runs: tuple[Run, ...]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __getitem__(self, i: int) -> Run:
+        return self.runs[i]
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def status(self) -> list[RunStatus]:
+        """Where each of them stands."""
+        return [run.status() for run in self.runs]
+
+    def stop(self) -> None:
+        """Ask all of them to end after their current update, those that wait for a slot at once."""
+        for run in self.runs:
+            run.stop()
+
+    def pause(self) -> None:
+        """Ask those that have not ended to save and wait."""
+        for run in self.runs:
+            if not run.finished:
+                run.pause()
+
+    def resume(self) -> Runs:
+        """Let all go on that are not done, as `Run.resume` does, and return them."""
+        for run in self.runs:
+            if run.status().state != "done":
+                run.resume()
+        return self
+
+    def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> Runs:
+        """Wait until all have ended, as `Run.wait` does, and return them.
+
+        Raises:
+            RunError: some failed or were killed (all are named), or the time is over.
+        """
+        self._wait(timeout, progress)
+        problems = []
+        for run in self.runs:
+            try:
+                run.wait(progress=False)
+            except RunError as problem:
+                problems.append(str(problem))
+        if problems:
+            raise RunError(f"{len(problems)} of {len(self)} runs did not end well: " + "; ".join(problems))
+        return self
+
+    def _wait(self, timeout: float | None, progress: bool | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with following(self.runs[0].record.name if self.runs else "", progress) as tell:
+            while True:
+                found = self.status()
+                tell(found)
+                if all(status.state in FINAL for status in found):
+                    return
+                if deadline is not None and time.monotonic() > deadline:
+                    late = next(r for r, s in zip(self.runs, found) if s.state not in FINAL)
+                    raise RunError(
+                        f"run {late.id} is still {late.status().state} after {timeout:g} s; "
+                        "wait longer, or end it with run.stop()"
+                    )
+                time.sleep(0.1)
+
+    def _rows(self) -> list[list[str]]:
+        rows = []
+        for run, status in zip(self.runs, self.status()):
+            mean = status.summary.get("eval_return_mean", status.summary.get("return_mean"))
+            shown = "" if mean is None else f"{mean:.4g}"
+            config = run.record.config
+            seed = str(config.get(config.get("algo", ""), {}).get("seed", ""))
+            done = f"{status.step:,} of {status.total_steps:,}"
+            rows.append([seed, status.state, done, shown, run.id, status.error or ""])
+        return rows
+
+    def __repr__(self) -> str:
+        rows = [_RUNS_COLUMNS, *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
+
+    def _repr_html_(self) -> str:
+        return rendering.table(_RUNS_COLUMNS, self._rows(), f"{len(self)} runs")
+
+
+_RUNS_COLUMNS = ["seed", "state", "step", "mean return", "run", "error"]
 
 
 def load_run(run_id: str, store: Store | None = None) -> Run:

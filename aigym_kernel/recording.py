@@ -17,6 +17,7 @@ import re
 import secrets
 import subprocess
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -62,13 +63,18 @@ def new_run(store: Store, *, kind: RunKind, name: str, config: Mapping[str, Any]
 
 
 @contextmanager
-def recording(store: Store, run_id: str, *, total_steps: int) -> Iterator[tuple[Writer, Report]]:
-    """A writer and a ``report`` for the block.
+def recording(
+    store: Store, run_id: str, *, total_steps: int, step: int = 0, summary: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Writer, Report]]:
+    """A writer and a ``report`` for the block; it begins at ``step`` with ``summary``.
 
     Afterwards the run is ``done``, or ``stopped`` if that was reported or Ctrl-C pressed, or ``failed``
     with the reason, and the exception goes on. Everything written before is kept in every case.
     """
-    report = Report(store, run_id, RunStatus(state="running", pid=os.getpid(), total_steps=total_steps))
+    status = RunStatus(
+        state="running", pid=os.getpid(), total_steps=total_steps, step=step, summary=dict(summary or {})
+    )
+    report = Report(store, run_id, status)
     try:
         with store.writer(run_id) as writer:
             yield writer, report
@@ -76,10 +82,38 @@ def recording(store: Store, run_id: str, *, total_steps: int) -> Iterator[tuple[
         interrupted = isinstance(problem, KeyboardInterrupt)
         # A full disk may refuse this too; the first problem is the one to hear of.
         with suppress(StoreError):
-            reason = "interrupted by Ctrl-C" if interrupted else f"{type(problem).__name__}: {problem}"
+            reason = "interrupted by Ctrl-C" if interrupted else _reason(problem)
             report.end("stopped" if interrupted else "failed", reason)
         raise
     report.end(report.status.state if report.status.state in FINAL else "done", None)
+
+
+def _reason(problem: BaseException) -> str:
+    """In one line: what went wrong, and where, unless it is a user's mistake that says so itself."""
+    text = f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, AigymError) or problem.__traceback__ is None:
+        return text
+    last = traceback.extract_tb(problem.__traceback__)[-1]
+    return f"{text} ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
+
+
+def hung(writer: Writer, report: Report, where: str, hang_after_s: float) -> None:
+    """End this process from a thread of its own, since its environment does not come back: what was recorded
+    is flushed, the run is ``failed``, and processes of the environment are ended."""
+    import psutil
+
+    with suppress(StoreError):
+        writer.flush()
+    with suppress(StoreError):
+        report.end(
+            "failed",
+            f"the environment hangs: {where} has not come back for {hang_after_s:g} s (the stack is in "
+            "log.txt); mend it, or allow more with hang_after_s=...",
+        )
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+    os._exit(1)
 
 
 class Report:

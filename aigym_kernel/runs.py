@@ -1,6 +1,7 @@
 """Named activities: start a training in the background, stop it, wait for it; play and record.
 
     run = train("CartPole-v1", algo="ppo", total_timesteps=100_000, seed=0)     returns at once
+    runs = train("CartPole-v1", seeds=range(5))                                 five of them
     run.pause(); run.resume(); run.stop(); run.wait(); run.agent()          see `handles`
     rollout(agent, env, n=5)               plays, records, returns the trajectories
     load_run(run_id)                       a handle on any run, from any process
@@ -13,53 +14,120 @@ update. What it recorded up to then stays.
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import gymnasium
 
 from aigym_kernel import settings
 from aigym_kernel.envs import EnvSource, env_id, make
 from aigym_kernel.errors import AigymError, TrainingError, UnknownName, check_whole
-from aigym_kernel.handles import Run, load_run
+from aigym_kernel.handles import Run, Runs, load_run
+from aigym_kernel.keeping import Record
+from aigym_kernel.options import Options
 from aigym_kernel.recording import FINAL, as_store, new_run, recording
 from aigym_kernel.rollouts import Agent, agent_name, describe, play
-from aigym_kernel.store import RunStatus, Store, Writer
+from aigym_kernel.starting import start
+from aigym_kernel.store import Store, Writer
 from aigym_kernel.trajectories import Trajectory
 
-__all__ = ["FINAL", "Run", "load_run", "rollout", "train"]
+__all__ = ["FINAL", "Run", "Runs", "load_run", "rollout", "train"]
+
+
+@overload
+def train(
+    env: EnvSource,
+    algo: str = "ppo",
+    *,
+    seed: int | None = None,
+    seeds: None = None,
+    total_timesteps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    store: Store | None = None,
+    record: Record = "all",
+    evaluate_every: int | None = None,
+    save_every_s: float = 30.0,
+    at_once: int | None = None,
+    hang_after_s: float = 300.0,
+    **changes: Any,
+) -> Run: ...
+
+
+@overload
+def train(
+    env: EnvSource,
+    algo: str = "ppo",
+    *,
+    seed: None = None,
+    seeds: Iterable[int],
+    total_timesteps: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    store: Store | None = None,
+    record: Record = "all",
+    evaluate_every: int | None = None,
+    save_every_s: float = 30.0,
+    at_once: int | None = None,
+    hang_after_s: float = 300.0,
+    **changes: Any,
+) -> Runs: ...
 
 
 def train(
     env: EnvSource,
     algo: str = "ppo",
     *,
-    seed: int = 0,
+    seed: int | None = None,
+    seeds: Iterable[int] | None = None,
     total_timesteps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     store: Store | None = None,
+    record: Record = "all",
+    evaluate_every: int | None = None,
+    save_every_s: float = 30.0,
+    at_once: int | None = None,
+    hang_after_s: float = 300.0,
     **changes: Any,
-) -> Run:
-    """Train an agent in a process of its own and return at once.
+) -> Run | Runs:
+    """Train an agent in a process of its own and return at once; several with ``seeds``.
+
+        run = train("CartPole-v1")                                  PPO with its preset
+        run = train("aigym/Snake-v0", "dqn", total_timesteps=200_000, env_kwargs={"size": 8}, n_step=5)
+        runs = train("CartPole-v1", seeds=range(5)).wait()          five runs, as many at once as fit
+
+    The run goes on while cells run and outlives the kernel. `Run` says how to watch, pause, change, stop and
+    resume it. It is evaluated before and after on 20 episodes with seeds of their own.
 
     Args:
         env: a gymnasium id, or a function without arguments that makes the environment.
-        algo: ``ppo`` or ``dqn``.
-        seed: of the environments, the initial weights and the sampling.
+        algo: a name of `ALGORITHMS`: ``ppo`` or ``dqn``.
+        seed: of the environments, the initial weights and the sampling; default 0.
+        seeds: one run for each of these seeds instead.
         total_timesteps: environment steps in all; default: the preset of the environment.
         env_kwargs: keyword arguments for ``gymnasium.make``; only with an id.
-        changes: fields of the algorithm's configuration that replace the preset's.
+        store: where it is recorded; default: the one that AIGYM_DATA names.
+        record: which finished trajectories are recorded: ``all``; ``none``; ``best-and-worst`` of each
+            update; or n, every n-th. Metrics are complete in any case.
+        evaluate_every: after so many environment steps each, play 20 episodes with seeds of their own and the
+            most likely actions; recorded as metrics ``eval_return_mean``, ``eval_return_q10`` and
+            ``eval_return_q90``, with trajectories of the group ``evaluation``. The best one's checkpoint is
+            kept. Returns of the training never hold any of it.
+        save_every_s: seconds between checkpoints: what a killed process loses at most.
+        at_once: start only when fewer than so many trainings run in this store on this kind of device; until
+            then the run is ``queued``. Default: one per core, or one per GPU. Each gets its share of the
+            cores, and of several GPUs the one with the fewest runs.
+        hang_after_s: the run fails when one step of an environment takes longer than so many seconds.
+        changes: fields of the algorithm's configuration that replace the preset's, see `PPOConfig`,
+            `DQNConfig`: ``learning_rate``, ``n_envs``, ``network``, ``device`` ...
+
+    Returns:
+        A `Run`, or with ``seeds`` the `Runs` in their order.
 
     Raises:
         UnknownName: the environment, algorithm or a field does not exist.
-        TrainingError: the algorithm cannot train on it, or it cannot be sent to another process.
+        TrainingError: the algorithm cannot train on it, a value cannot be, or the environment's function
+            cannot be sent to another process.
         AigymError: this machine has no such device.
     """
     from aigym_kernel.train import ALGORITHMS
@@ -67,35 +135,46 @@ def train(
     if algo not in ALGORITHMS:
         raise UnknownName("algorithm", algo, ALGORITHMS)
     algorithm = ALGORITHMS[algo]
+    options = Options(
+        record=record,
+        evaluate_every=evaluate_every,
+        save_every_s=save_every_s,
+        at_once=at_once,
+        hang_after_s=hang_after_s,
+    )
     name = env_id(env) if isinstance(env, str) else agent_name(env)
     if total_timesteps is not None:
         changes["total_timesteps"] = total_timesteps
-    config = algorithm.config.preset(name, seed=seed, **changes)
+    configs = [algorithm.config.preset(name, seed=one, **changes) for one in _seeds(seed, seeds)]
     algorithm.check(name if isinstance(env, str) else env, env_kwargs)
-    settings.device(config.device)
+    settings.device(configs[0].device)
     store = as_store(store)
     pickled = None if isinstance(env, str) else _pickled(env)
-    record = new_run(
-        store,
-        kind="train",
-        name=f"{algo} {name}",
-        config={
-            "env": name,
-            "env_kwargs": dict(env_kwargs or {}),
-            "algo": algo,
-            algo: asdict(config),
-        },
-    )
-    folder = store.run_folder(record.run_id)
-    if pickled is not None:
-        (folder / "artifacts").mkdir(exist_ok=True)
-        (folder / "artifacts" / "make_env.pkl").write_bytes(pickled)
-    process = _spawn(folder)
-    status = RunStatus(state="queued", pid=process.pid, total_steps=config.total_timesteps)
-    store.write_status(record.run_id, status)
-    assert process.stdin is not None
-    process.stdin.close()
-    return Run(record.run_id, store)
+    started = []
+    for config in configs:
+        asked = {"env": name, "env_kwargs": dict(env_kwargs or {}), "algo": algo, algo: asdict(config)}
+        asked["run"] = asdict(options)
+        made = new_run(store, kind="train", name=f"{algo} {name}", config=asked)
+        if pickled is not None:
+            artifacts = store.run_folder(made.run_id) / "artifacts"
+            artifacts.mkdir(exist_ok=True)
+            (artifacts / "make_env.pkl").write_bytes(pickled)
+        start(store, made, options, together=len(configs))
+        started.append(Run(made.run_id, store))
+    return started[0] if seeds is None else Runs(tuple(started))
+
+
+def _seeds(seed: int | None, seeds: Iterable[int] | None) -> list[int]:
+    if seeds is None:
+        return [0 if seed is None else seed]
+    if seed is not None:
+        raise TrainingError(f"train: both seed={seed!r} and seeds={seeds!r} are given; leave one out")
+    if not isinstance(seeds, Iterable):
+        raise TrainingError(f"train: seeds={seeds!r} must be whole numbers, such as range(5)")
+    several = list(seeds)
+    if not several or len(set(several)) < len(several):
+        raise TrainingError(f"train: seeds={several} must be different whole numbers, such as range(5)")
+    return several
 
 
 def _pickled(env: Callable[..., gymnasium.Env[Any, Any]]) -> bytes:
@@ -110,25 +189,6 @@ def _pickled(env: Callable[..., gymnasium.Env[Any, Any]]) -> bytes:
             "the function, or train here: for update in aigym.ppo(env)"
         ) from None
     return data
-
-
-def _spawn(folder: Path) -> subprocess.Popen[bytes]:
-    """Start `worker.work` in a session of its own, so that Ctrl-C here does not end it. It begins when
-    its standard input is closed."""
-    # What can be imported here can be imported there: a pickled function may need it.
-    paths = os.pathsep.join(path for path in sys.path if path)
-    code = "import sys; from aigym_kernel.worker import work; work(sys.argv[1])"
-    with (folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": paths},
-            start_new_session=True,
-        )
-    threading.Thread(target=process.wait, name=f"reaps {folder.name}", daemon=True).start()
-    return process
 
 
 def rollout(

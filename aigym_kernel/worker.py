@@ -1,36 +1,99 @@
-"""The background process of a training: `runs.train` starts it on a run's folder.
+"""The background process of a training: `starting.start` starts it on a run's folder.
 
-    python -c "from aigym_kernel.worker import work; work('data/runs/<run_id>')"
+    python -c "from aigym_kernel.worker import work; work('data/runs/<run_id>')"     orders on standard input
 
-It trains what ``run.json`` asks for and records it (`loop`). A file named ``stop`` in the folder, or SIGTERM,
-ends it after the current update.
+It waits for a slot (`slots`), for which it loads next to nothing; then it trains what ``run.json`` asks for
+and records it (`loop`), resumed from its latest checkpoint where the orders say so. A file named ``stop`` in
+the folder, or SIGTERM, ends it after the current update.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
-from aigym_kernel.loop import Training
-from aigym_kernel.recording import recording
-from aigym_kernel.store import Store
+from aigym_kernel import slots
+from aigym_kernel.slots import Slot
 
 
 def work(folder: str | Path) -> None:
     """Carry out the training that ``folder/run.json`` asks for."""
     path = Path(folder)
-    sys.stdin.read()  # Until whoever started this has written down our process id, or is gone.
-    store = Store(path.parent.parent)
-    record = store.run(path.name)
-    (path / "artifacts").mkdir(exist_ok=True)
+    # Until whoever started this has written down our process id, or is gone.
+    orders: dict[str, Any] = json.loads(sys.stdin.read() or "{}")
     signal.signal(signal.SIGTERM, lambda *_: (path / "stop").touch())
-    total = int(record.config[record.config["algo"]]["total_timesteps"])
+    slot = _turn(path, orders)
+    if slot is None:
+        _stopped_early(path)
+        return
+    if slot.gpu is not None:
+        # Before torch is imported, which looks at it then.
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen[slot.gpu] if slot.gpu < len(seen) > 1 else str(slot.gpu)
+        orders["gpu"] = slot.gpu
     try:
-        with recording(store, record.run_id, total_steps=total) as (writer, report):
-            Training(path, record, writer, report).carry_out()
-        store.compact(record.run_id)
+        _train(path, orders, slot)
     except Exception:
         traceback.print_exc()
         sys.exit(1)
+    finally:
+        slot.release()
+
+
+def _turn(path: Path, orders: dict[str, Any]) -> Slot | None:
+    return slots.take(
+        path.parent.parent,
+        f"{orders.get('place', 0):020.6f}-{path.name}",
+        kind=orders.get("kind", "cpu"),
+        limit=orders.get("limit") or slots.cores(),
+        gpus=orders.get("gpus", 0),
+        gpu=orders.get("gpu"),
+        together=orders.get("together", 1),
+        stopped=(path / "stop").exists,
+    )
+
+
+def _stopped_early(path: Path) -> None:
+    """It was asked to stop before its turn came."""
+    from dataclasses import replace
+
+    from aigym_kernel.store import Store
+
+    store = Store(path.parent.parent)
+    store.write_status(path.name, replace(store.status(path.name), state="stopped"))
+
+
+def _train(path: Path, orders: dict[str, Any], slot: Slot) -> None:
+    from aigym_kernel.devices import use_threads
+    from aigym_kernel.loop import Training, read_progress
+    from aigym_kernel.options import Options
+    from aigym_kernel.recording import hung, recording
+    from aigym_kernel.store import Store, rewind
+    from aigym_kernel.train.checkpoints import load
+    from aigym_kernel.watchdog import watching
+
+    store = Store(path.parent.parent)
+    record = store.run(path.name)
+    checkpoints = path / "artifacts" / "checkpoints"
+    checkpoints.parent.mkdir(exist_ok=True)
+    total = int(record.config[record.config["algo"]]["total_timesteps"])
+    resume, step, rewound = None, 0, None
+    if orders.get("resume"):
+        if (checkpoints / "latest.safetensors").is_file():
+            resume = checkpoints / "latest.safetensors"
+            step = load(resume).step
+        if (path / "waypoints.json").exists():
+            rewound = rewind(store, record.run_id, step)
+    summary = read_progress(checkpoints, step).summary if resume else {}
+    summary["threads"] = use_threads(orders.get("threads") or slot.threads)
+    with recording(store, record.run_id, total_steps=total, step=step, summary=summary) as (writer, report):
+        training = Training(path, record, writer, report, slot=slot, turn=lambda: _turn(path, orders))
+        limit = Options(**record.config.get("run", {})).hang_after_s
+        with watching(limit, lambda where: hung(writer, report, where, limit)):
+            training.carry_out(resume, step, rewound)
+    store.compact(record.run_id)

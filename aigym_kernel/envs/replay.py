@@ -20,7 +20,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from aigym_kernel.envs import make
+from aigym_kernel.envs import EnvSource, make
 from aigym_kernel.errors import AigymError
 from aigym_kernel.trajectories import Trajectory
 
@@ -57,11 +57,12 @@ def resimulate(trajectory: Trajectory) -> Resimulation:
 
 
 def retrace(
-    trajectory: Trajectory, *, render_mode: str | None = None
+    trajectory: Trajectory, *, render_mode: str | None = None, source: EnvSource | None = None
 ) -> Generator[gymnasium.Env[Any, Any], None, int | None]:
     """The environment itself after the reset and after each step that agreed with the record: T + 1 times
     when all do. Returns the first step whose reward, end or next observation differs (0 also when the
-    first observation does), or None. Closing the generator closes the environment.
+    first observation does), or None. Closing the generator closes the environment. ``source``: a function
+    that builds the environment, where it has no id.
 
     Raises:
         AigymError: the trajectory was recorded without a seed, or the environment needs a package.
@@ -70,7 +71,8 @@ def retrace(
     if trajectory.seed is None:
         raise AigymError(f"trajectory {trajectory.id} was recorded without a seed: it cannot be played again")
     rendering = {} if render_mode is None else {"render_mode": render_mode}
-    env = make(trajectory.env_id, **{**trajectory.env_kwargs, **rendering})
+    kwargs = {**trajectory.env_kwargs, **rendering}
+    env = source(**kwargs) if callable(source) else make(trajectory.env_id, **kwargs)
     try:
         observation, _ = env.reset(seed=trajectory.seed)
         if not _same(observation, trajectory.observations[0]):

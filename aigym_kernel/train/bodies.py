@@ -104,7 +104,7 @@ class Memory(nn.Module):
                 nn.init.zeros_(weight)
                 continue
             for gate in weight.data.split(units):  # type: ignore[no-untyped-call]
-                nn.init.orthogonal_(gate, generator=generator)
+                _orthogonal(gate, 1.0, generator)
         self.state_size = 2 * units if kind == "lstm" else units
 
     def forward(
@@ -210,11 +210,21 @@ def features_of(module: object, shape: tuple[int, ...]) -> int:
     return int(found.shape[1])
 
 
+def _orthogonal(weight: torch.Tensor, gain: float, generator: torch.Generator | None) -> None:
+    """Fill a weight in place, on one thread: with several, the last bits depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        nn.init.orthogonal_(weight, gain, generator=generator)
+    finally:
+        torch.set_num_threads(threads)
+
+
 def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer with orthogonal weights, scaled ``gain``, and no bias at first."""
     # skip_init: the module's own initialisation would draw from torch's global generator.
     made: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
-    nn.init.orthogonal_(made.weight, gain, generator=generator)
+    _orthogonal(made.weight, gain, generator)
     nn.init.zeros_(made.bias)
     return made
 
@@ -250,7 +260,7 @@ def _module(placed: Placed, generator: torch.Generator | None) -> nn.Module:
     conv: nn.Conv2d = nn.utils.skip_init(  # type: ignore[no-untyped-call]
         nn.Conv2d, placed.inputs[0], keys["filters"], keys["kernel_size"], keys["stride"], keys["padding"]
     )
-    nn.init.orthogonal_(conv.weight, SQRT2, generator=generator)
+    _orthogonal(conv.weight, SQRT2, generator)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return nn.Sequential(conv, activation)

@@ -1,0 +1,166 @@
+"""What a training does besides learning, in real workers: evaluates, records by choice, waits for its slot,
+fails with a reason, ends what hangs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from aigym_kernel.errors import RunError, TrainingError
+from aigym_kernel.runs import Runs, train
+from aigym_kernel.store import sql
+
+pytestmark = pytest.mark.usefixtures("store_dir")
+
+SHORT: dict[str, Any] = {"n_envs": 4, "n_steps": 50, "n_minibatches": 4, "n_epochs": 1}
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+class Corridor(gymnasium.Env[Any, Any]):
+    """Ten steps of reward 1, and whatever goes wrong in a test."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    spec = None
+
+    def __init__(self, wrong: str = "") -> None:
+        self.wrong = wrong
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self._seen(), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        late = self.steps == 120
+        if late and self.wrong == "raises":
+            raise ValueError("the board is gone")
+        if late and self.wrong == "hangs":
+            while True:
+                time.sleep(0.05)
+        reward = np.nan if late and self.wrong == "nan" else 1.0
+        return self._seen(), reward, self.steps % 10 == 0, False, {}
+
+    def _seen(self) -> Any:
+        if self.wrong == "shape" and self.steps >= 120:
+            return np.zeros(3, np.float32)
+        draw = np.random.default_rng() if self.wrong == "unseeded" else self.np_random
+        return draw.normal(size=2).clip(-9, 9).astype(np.float32)
+
+
+def corridor(wrong: str) -> Callable[[], Any]:
+    return lambda: Corridor(wrong)
+
+
+def test_evaluations_are_recorded_apart_and_several_seeds_are_one() -> None:
+    runs = train(
+        "CartPole-v1", seeds=[5, 3], total_timesteps=6_000, evaluate_every=2_000, record=10, at_once=1
+    )
+    assert isinstance(runs, Runs)
+    assert len(runs) == 2
+    first, second = runs
+    assert [r.record.config["ppo"]["seed"] for r in runs] == [5, 3]
+    until(lambda: first.status().state == "running", "the first has its slot")
+    assert second.status().state == "queued"
+    assert "queued" in repr(runs)
+    runs.wait(120)
+    assert [s.state for s in runs.status()] == ["done", "done"]
+    assert "done" in runs._repr_html_()
+    assert second.record.created_at > first.record.created_at
+    for run in runs:
+        curve = dict(run.metrics("eval_return_mean"))
+        lows, highs = dict(run.metrics("eval_return_q10")), dict(run.metrics("eval_return_q90"))
+        steps = list(curve)
+        assert steps[0] == 0
+        assert steps[-1] == run.status().step
+        assert len(steps) == 5, "before, after each 2,000 steps, and after the last"
+        assert all(lows[s] <= highs[s] for s in steps)
+        assert run.status().summary["eval_return_mean"] == curve[steps[-1]]
+        assert run.status().summary["eval_return_best"] == max(list(curve.values())[1:4])
+        kept = sql(
+            'select "group" as g, agent, count(*) as n, avg("return") as mean from trajectories '
+            "where run_id = ? group by all order by g nulls first",
+            [run.id],
+        )
+        assert kept["agent"].tolist() == ["ppo", "policy"]
+        assert kept["g"].tolist()[1] == "evaluation"
+        assert kept["n"].tolist()[1] == 20 * len(steps)
+        # Every tenth of all that finished; the metrics are those of all.
+        assert 0 < kept["n"][0] < 60
+        assert len(run.metrics("return_mean")) == len(run.metrics("entropy"))
+        assert run.metrics("return_mean")[-1][1] < 60, "returns of the training hold no evaluation"
+
+
+def test_a_queued_run_stops_at_once() -> None:
+    first = train("CartPole-v1", total_timesteps=50_000_000, at_once=1, record="none")
+    second = train("CartPole-v1", total_timesteps=50_000_000, at_once=1)
+    until(lambda: first.status().step > 0, "the first runs")
+    second.stop()
+    assert second.wait(30).status().state == "stopped"
+    first.pause()
+    third = train("CartPole-v1", total_timesteps=2_000, at_once=1)
+    assert third.wait(60).status().state == "done", "a paused run lends its slot"
+    first.resume()
+    until(lambda: first.status().state == "running", "has it back")
+    Runs((first,)).stop()
+    assert first.wait(60).status().state == "stopped"
+    assert sql("select count(*) as n from trajectories where run_id = ?", [first.id])["n"][0] == 0
+    assert first.metrics("return_mean")
+
+
+def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
+    wrongs = {
+        "raises": "raised ValueError: the board is gone",
+        "nan": "gave a NaN or infinite reward",
+        "shape": "(3,)",
+        "hangs": "the environment hangs: Corridor.step at test_training.py:",
+    }
+    started = {
+        wrong: train(corridor(wrong), total_timesteps=4_000, hang_after_s=2, **SHORT) for wrong in wrongs
+    }
+    for wrong, run in started.items():
+        with pytest.raises(RunError) as caught:
+            run.wait(120)
+        assert wrongs[wrong] in str(caught.value), wrong
+        assert run.status().state == "failed"
+        log = (run.folder / "log.txt").read_text()
+        assert "Corridor" in log or "in step" in log, wrong
+        kept = sql("select count(*) as n from trajectories where run_id = ?", [run.id])["n"][0]
+        assert kept == 40, f"{wrong}: two roll-outs of 4 x 50 steps in episodes of 10"
+    with pytest.raises(RunError, match="4 of 4 runs did not end well"):
+        Runs(tuple(started.values())).wait()
+
+
+def test_an_environment_without_a_seed_is_noticed() -> None:
+    good = train(corridor(""), total_timesteps=400, **SHORT)
+    bad = train(corridor("unseeded"), total_timesteps=400, **SHORT)
+    assert "warnings" not in good.wait(60).status().summary
+    [warning] = bad.wait(60).status().summary["warnings"]
+    assert "does not follow its seed" in warning
+    assert "self.np_random" in warning
+
+
+def test_out_of_memory_is_advice_with_numbers() -> None:
+    run = train("CartPole-v1", n_steps=2**33)
+    with pytest.raises(RunError, match=r"out of memory: .*iB more was needed, .*iB .*free; take .*n_envs"):
+        run.wait(60)
+
+
+def test_seeds_that_cannot_be() -> None:
+    with pytest.raises(TrainingError, match="leave one out"):
+        train("CartPole-v1", seed=1, seeds=[1])  # type: ignore[call-overload]
+    for seeds in ([], [1, 1], 3):
+        with pytest.raises(TrainingError, match="such as range"):
+            train("CartPole-v1", seeds=seeds)  # type: ignore[call-overload]
