@@ -10,15 +10,17 @@ biases 0, all drawn from ``generator`` alone. Actor, critic and values on top of
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train.layers import RECURRENT, Layer, Placed, picture, place, wants_picture
+from aigym_kernel.train.layers import RECURRENT, Layer, Placed, parse, picture, place, wants_picture
 
 SQRT2 = math.sqrt(2)
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -181,6 +183,15 @@ class Values(nn.Module):
             return advantage
         value: torch.Tensor = self.value(features)
         return value + advantage - advantage.mean(-1, keepdim=True)
+
+
+def kept(network: Any) -> Any:
+    """What a Policy keeps of the network it is given: units as a tuple, layers as a copy of its own."""
+    if isinstance(network, nn.Module) or callable(network):
+        return network
+    if isinstance(network, Mapping):
+        return copy.deepcopy(dict(network))
+    return tuple(layer.settings["units"] for layer in parse(network))
 
 
 def features_of(module: object, shape: tuple[int, ...]) -> int:

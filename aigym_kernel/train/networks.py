@@ -12,7 +12,6 @@ the weights and, as JSON in its header, spaces and layers: loading one runs no c
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,8 @@ from torch import nn
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import actions as acting
 from aigym_kernel.train import saving
-from aigym_kernel.train.bodies import Body, Values, features_of, linear, mlp
+from aigym_kernel.train.bodies import Body, Values, features_of, kept, linear, mlp
+from aigym_kernel.train.export import export
 from aigym_kernel.train.layers import parse, wants_picture
 from aigym_kernel.train.outlines import outline_of
 from aigym_kernel.train.spaces import check_spaces, width
@@ -83,7 +83,7 @@ class Policy(nn.Module):
         self.observation_space = observation_space
         self.action_space = action_space
         # Not set the usual way: a module would be registered, and it is the body already.
-        object.__setattr__(self, "network", (64, 64) if network is None else _kept(network))
+        object.__setattr__(self, "network", (64, 64) if network is None else kept(network))
         self.head = head
         self.epsilon = 0.0  # the share of sampled actions that are drawn evenly, where there are values
         self.discrete = isinstance(action_space, spaces.Discrete)
@@ -176,7 +176,7 @@ class Policy(nn.Module):
         if isinstance(self.observation_space, spaces.Discrete):
             at = given.to(self.device).reshape(-1).long() - int(self.observation_space.start)
             return nn.functional.one_hot(at, int(self.observation_space.n)).float()
-        batch = given.to(self.device, torch.float32).reshape(len(given), *self._input_shape)
+        batch = given.to(self.device, torch.float32).reshape(given.shape[0], *self._input_shape)
         return batch / 255.0 if self.observation_space.dtype == np.uint8 else batch
 
     @torch.no_grad()
@@ -241,7 +241,7 @@ class Policy(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of N episodes side by side: `sample`'s actions for inputs (N, ...), and the state
         (N, state_size) after it. Zero the rows of ``state`` whose episode begins with this step."""
-        output, after = self._step(inputs, state)
+        output, after = self.step(inputs, state)
         return acting.sample(self.action_space, output, self.log_std, generator), after
 
     def forward_sequence(
@@ -261,7 +261,8 @@ class Policy(nn.Module):
         features, _ = self.body.sequence(inputs, state, starts)
         return self.actor(features), self.critic(features).squeeze(-1)
 
-    def _step(self, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(self, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of N episodes of a recurrent policy: the actor's outputs (N, outputs), the state after."""
         assert isinstance(self.body, Body)
         features, after = self.body.sequence(inputs[None], state)
         return self.actor(features[0]), after
@@ -289,7 +290,7 @@ class Policy(nn.Module):
         inputs = self.encode(observations)
         if self.recurrent:
             before = self.initial_state(len(inputs)) if state is None else state
-            output, after = self._step(inputs, before)
+            output, after = self.step(inputs, before)
             before.copy_(after)
         elif not greedy:
             return self.to_env(self.sample(inputs))
@@ -363,6 +364,15 @@ class Policy(nn.Module):
         """
         return saving.save(self, path)
 
+    def export(self, path: str | Path) -> Path:
+        """Write it for other programs, by the ending of ``path``: .onnx, .pt or .ts (TorchScript), .pt2; see
+        `train.export` for what goes in and comes out, and for what is raised.
+
+        Returns:
+            The path.
+        """
+        return export(self, path)
+
     @classmethod
     def load(
         cls,
@@ -404,12 +414,3 @@ def one_thread(policy: Policy) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _kept(network: Network) -> Network:
-    """What a Policy keeps of the network it is given: units as a tuple, layers as a copy of its own."""
-    if isinstance(network, nn.Module) or callable(network):
-        return network
-    if isinstance(network, Mapping):
-        return copy.deepcopy(dict(network))
-    return tuple(layer.settings["units"] for layer in parse(network))
