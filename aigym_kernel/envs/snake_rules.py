@@ -76,6 +76,8 @@ def _palette() -> NDArray[np.uint8]:
 
 
 PALETTE = _palette()
+_LINES = np.tile(PALETTE, IMAGE_PIXELS).view(np.uint32)
+"""Each colour as a line of four pixels, which is three numbers of four bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -243,7 +245,7 @@ def turned(values: NDArray[Any], direction: int) -> NDArray[Any]:
 def image(codes: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
     """Places in `PALETTE` (..., size, size) as pixels (..., 4 size, 4 size, 3)."""
     *many, size, _ = codes.shape
-    cells = PALETTE[codes][..., :, None, :, None, :]
-    pixels = np.empty((*many, size, IMAGE_PIXELS, size, IMAGE_PIXELS, 3), dtype=np.uint8)
-    pixels[...] = cells
-    return pixels.reshape(*many, size * IMAGE_PIXELS, size * IMAGE_PIXELS, 3)
+    # Of each cell a line of pixels at once, then each row of cells as often as it is high.
+    lines = _LINES[codes].reshape(*many, size, 1, 3 * size)
+    rows: NDArray[np.uint8] = lines.repeat(IMAGE_PIXELS, axis=-2).view(np.uint8)
+    return rows.reshape(*many, *2 * [IMAGE_PIXELS * size], 3)
