@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aigym_kernel.envs.dice import Dice
 from aigym_kernel.envs.snake import Snake
 from aigym_kernel.envs.snake_vector import SnakeVectorEnv
+from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import AigymError, UnknownName
 
 FORMULA = "10*apple - 0.01*step - 5*(wall or self) + 0.1*closer - distance/size + 0.3*length/(1 + hunger)"
@@ -167,6 +168,13 @@ def test_dice_begin_more_episodes_than_they_prepare() -> None:
             for count in (97, 1, 5, 5, 1, 60):
                 [number] = dice.integers(np.array([board]), np.array([count]))
                 assert number == alone.integers(count)
+
+
+def test_make_vec_takes_it_where_it_can() -> None:
+    assert isinstance(make_vec("aigym/Snake-v0", 2, 0, {"size": 5}), SnakeVectorEnv)
+    assert not isinstance(make_vec("aigym/Snake-v0", 2, 0, {"render_mode": "ansi"}), SnakeVectorEnv)
+    with pytest.raises(AigymError, match="has no render_mode"):
+        make_vec("aigym/Snake-v0", 2, 0, {"render_mode": "ansi"}, backend="native")
 
 
 def test_seeds_may_be_given() -> None:

@@ -16,6 +16,7 @@ As `envs.vector` promises: it resets in the same step, the infos hold ``episode_
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from aigym_kernel.envs import SNAKE
 from aigym_kernel.envs import snake_rules as r
 from aigym_kernel.envs.dice import Dice, Whole
 from aigym_kernel.envs.snake_sight import SOLID, Sight, see
+from aigym_kernel.envs.vector import NotNative
 from aigym_kernel.errors import AigymError, check_whole
 
 
@@ -187,7 +189,8 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
         codes[self._everyone, self._place[0, self._heads]] = 2
         eatable = np.flatnonzero(self._apples)
         codes[eatable, self._place[0, self._apples[eatable]]] = 3
-        return codes.reshape(self.num_envs, self.rules.size, self.rules.size)
+        boards: NDArray[np.int8] = codes.reshape(-1, self.rules.size, self.rules.size)
+        return boards
 
     def _move(self, actions: NDArray[Any]) -> tuple[Whole, Whole]:
         """Move every snake; what each move and each end was."""
@@ -324,5 +327,11 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
 
 
 def native(n: int, seed: int, **arguments: Any) -> SnakeVectorEnv:
-    """What `envs.vector.NATIVE` names for Snake."""
+    """What `envs.vector.NATIVE` names for Snake.
+
+    Raises:
+        NotNative: an argument of `Snake` alone, such as ``render_mode``, or of none.
+    """
+    if wrong := arguments.keys() - inspect.signature(r.snake_rules).parameters.keys():
+        raise NotNative(f"SnakeVectorEnv has no {' or '.join(sorted(wrong))}")
     return SnakeVectorEnv(n, seed, **arguments)
