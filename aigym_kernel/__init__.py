@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from aigym_kernel.judge.batch import judge_many, pass_at_k
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.overview import leaderboard, newest_training, runs
+    from aigym_kernel.replays import resimulate, verify_replays
     from aigym_kernel.runs import Run, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
     from aigym_kernel.train import evaluate
+    from aigym_kernel.train.checking import check_env
     from aigym_kernel.train.dqn import DQNConfig, dqn
     from aigym_kernel.train.outlines import network
     from aigym_kernel.train.ppo import PPOConfig, ppo
@@ -73,6 +75,7 @@ _HOME = {
     "Trajectory": "trajectories",
     "Update": "batches",
     "board": "widgets",
+    "check_env": "train.checking",
     "compare": "comparison",
     "diff": "differences",
     "doctor": "doctor",
@@ -98,6 +101,7 @@ _HOME = {
     "ppo": "train",
     "random_agent": "agents",
     "replay": "agents",
+    "resimulate": "replays",
     "review": "widgets",
     "rollout": "runs",
     "run_notebook": "notebooks",
@@ -109,6 +113,7 @@ _HOME = {
     "train": "runs",
     "trajectories": "store",
     "validate": "judge",
+    "verify_replays": "replays",
 }
 
 __all__ = [
@@ -128,6 +133,7 @@ __all__ = [
     "Update",
     "__version__",
     "board",
+    "check_env",
     "compare",
     "diff",
     "doctor",
@@ -153,6 +159,7 @@ __all__ = [
     "ppo",
     "random_agent",
     "replay",
+    "resimulate",
     "review",
     "rollout",
     "run_notebook",
@@ -164,6 +171,7 @@ __all__ = [
     "train",
     "trajectories",
     "validate",
+    "verify_replays",
 ]
 
 

@@ -25,7 +25,7 @@ LAYERS = [
     {"loop", "starting"},
     {"handles", "worker"},
     {"runs"},
-    {"dashboard", "notebooks", "overview"},
+    {"dashboard", "notebooks", "overview", "replays"},
     {"cli", "widgets"},
     {"magics"},
     {"__init__"},
