@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from aigym_kernel.envs import make
     from aigym_kernel.errors import AigymError
     from aigym_kernel.executors import Ray
+    from aigym_kernel.handles import import_run
     from aigym_kernel.judge import judge, judging, validate
     from aigym_kernel.judge.batch import judge_many, pass_at_k
     from aigym_kernel.notebooks import run_notebook
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from aigym_kernel.train.dqn import DQNConfig, dqn
     from aigym_kernel.train.outlines import network
     from aigym_kernel.train.ppo import PPOConfig, ppo
+    from aigym_kernel.trained import load_agent
     from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
     from aigym_kernel.widgets.board import board
     from aigym_kernel.widgets.explorer import explore
@@ -84,11 +86,13 @@ _HOME = {
     "execute": "sandboxes",
     "explore": "widgets",
     "formats": "formats:",  # the module itself
+    "import_run": "handles",
     "judge": "judge",
     "judge_many": "judge.batch",
     "judging": "judge",
     "launch": "widgets",
     "leaderboard": "overview",
+    "load_agent": "trained",
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
@@ -142,11 +146,13 @@ __all__ = [
     "execute",
     "explore",
     "formats",
+    "import_run",
     "judge",
     "judge_many",
     "judging",
     "launch",
     "leaderboard",
+    "load_agent",
     "load_run",
     "load_task",
     "make",

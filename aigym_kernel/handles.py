@@ -25,7 +25,8 @@ from aigym_kernel.progress import following
 from aigym_kernel.recording import FINAL, as_store
 from aigym_kernel.rollouts import Agent
 from aigym_kernel.starting import start
-from aigym_kernel.store import RunRecord, RunStatus, Store
+from aigym_kernel.store import RunRecord, RunStatus, Store, parcels
+from aigym_kernel.trained import Which, load_agent
 
 
 @dataclass(frozen=True)
@@ -145,22 +146,22 @@ class Run:
             )
         return self
 
-    def agent(self, *, greedy: bool = True) -> Agent:
-        """The trained policy as an Agent.
+    def agent(self, *, greedy: bool = True, which: Which = "final") -> Agent:
+        """The trained policy as an Agent; see `trained.load_agent`.
 
         Raises:
-            RunError: the run has saved no policy yet.
+            RunError: the run has not saved that policy.
         """
-        from aigym_kernel.agents import policy_agent
-        from aigym_kernel.train import Policy
+        return load_agent(self, greedy=greedy, which=which)
 
-        weights = self.folder / "artifacts" / "policy.safetensors"
-        if not weights.is_file():
-            raise RunError(
-                f"run {self.id} ({self.status().state}) has saved no policy; a policy is saved when "
-                "a training ends or is stopped: run.wait() first"
-            )
-        return policy_agent(Policy.load(weights), greedy=greedy)
+    def export(self, path: str | Path) -> Path:
+        """Write all of the run (record, status, log, artifacts, everything recorded) to one new file; returns
+        its path. `import_run` takes it into another store.
+
+        Raises:
+            ExchangeError: the file exists already or cannot be written.
+        """
+        return parcels.export_run(self.store, self.id, Path(path).expanduser())
 
     def __repr__(self) -> str:
         status = self.status()
@@ -279,3 +280,17 @@ def load_run(run_id: str, store: Store | None = None) -> Run:
     if run_id not in (known := store.run_ids()):
         raise UnknownName("run", run_id, known[-5:], "See aigym.sql('select run_id from runs').")
     return Run(run_id, store)
+
+
+def import_run(path: str | Path, store: Store | None = None) -> Run:
+    """Take a run that `Run.export` wrote, of another machine for instance, into a store.
+
+    A function that builds the environment is left out (``make_env.pkl``: to read it would be to run code of
+    whoever wrote the file), so that such a run can be looked at and its agent loaded, but not resumed.
+
+    Raises:
+        ExchangeError: the file is no exported run, or is damaged or unsafe; nothing is left of it then.
+        StoreError: the store has a run of this id.
+    """
+    store = as_store(store)
+    return Run(parcels.import_run(store, Path(path).expanduser()), store)

@@ -22,7 +22,7 @@ LAYERS = [
     {"train"},
     {"control", "doctor", "keeping", "live", "recording", "report", "slots", "watchdog"},
     {"devices", "options", "progress"},
-    {"loop", "starting"},
+    {"loop", "starting", "trained"},
     {"handles", "worker"},
     {"runs"},
     {"dashboard", "notebooks", "overview", "replays"},

@@ -4,6 +4,7 @@
     aigym train ENV | runs | sql QUERY | similar TEXT | index rebuild | run NOTEBOOK -p name value
     aigym dashboard [--port 8866]
     aigym store export PATH | store import PATH | store merge FOLDER | store compact [RUN]
+    aigym store export-run RUN PATH | store import-run PATH
     aigym store check | store delete RUN | store restore [RUN] | store tag ID TAG... | store note ID TEXT
     aigym sandbox build | sandbox list | sandbox prune
 

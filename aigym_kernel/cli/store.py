@@ -93,6 +93,34 @@ def import_(path: str, format_: str | None, run_id: str | None, name: str | None
     )
 
 
+@store.command("export-run")
+@click.argument("run_id")
+@click.argument("path")
+@as_json
+def export_run(run_id: str, path: str, json_: bool) -> None:
+    """Write all of the run RUN_ID into the new file PATH, for `import-run`."""
+    from aigym_kernel.handles import load_run
+
+    place = load_run(run_id).export(path)
+    size = place.stat().st_size
+    answer(
+        {"run_id": run_id, "path": str(place), "bytes": size},
+        json_,
+        lambda: f"run {run_id} in {place} ({size / 1e6:,.1f} MB)",
+    )
+
+
+@store.command("import-run")
+@click.argument("path")
+@as_json
+def import_run(path: str, json_: bool) -> None:
+    """Take the run in the file PATH, which `export-run` wrote, into the store."""
+    from aigym_kernel.handles import import_run
+
+    run = import_run(path)
+    answer({"run_id": run.id, "state": run.status().state}, json_, lambda: f"{path} is run {run.id}")
+
+
 @store.command()
 @as_json
 def check(json_: bool) -> None:

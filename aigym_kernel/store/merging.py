@@ -52,7 +52,7 @@ def _missing(mine: Path, theirs: Path) -> list[str] | None:
     """The files that are only there, in the order in which they are to appear; None if the two are different
     runs. Segments here that are not there mean that this run went on, so that it cannot take in others."""
     if not mine.exists():
-        return _files(theirs)
+        return files(theirs)
     here, there = set(_segments(mine)), _segments(theirs)
     both = ["run.json", *(name for name in there if name in here)]
     if any(_differ(mine / name, theirs / name) for name in both):
@@ -76,7 +76,8 @@ def _listed(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
 
 
-def _files(run: Path) -> list[str]:
+def files(run: Path) -> list[str]:
+    """What of a run is to be copied, in the order in which it is to appear."""
     chosen = _segments(run)
     rest = [p.relative_to(run) for p in run.rglob("*") if p.is_file() and p.suffix != ".tmp"]
     return [*chosen, *(p.as_posix() for p in rest if p.parts[0] not in schema.TABLES)]

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train.networks import Policy
+from aigym_kernel.train.networks import Network, Policy
 from aigym_kernel.train.saving import FORMATS as POLICY_FORMATS
 from aigym_kernel.train.saving import spaces_of
 
@@ -219,20 +219,8 @@ def load(path: str | Path) -> Checkpoint:
         TrainingError: there is none, it is cut short or another file, a newer version of this package wrote
             it, or its weights are NaN.
     """
-    from safetensors import SafetensorError, safe_open
-
     where = Path(path)
-    try:
-        with safe_open(where, framework="pt") as file:
-            header = file.metadata() or {}
-            _check_format(header, where)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise TrainingError(f"no checkpoint at {str(path)!r}: the file does not exist") from None
-    except (SafetensorError, OSError) as problem:
-        raise TrainingError(
-            f"{where} cannot be read as a checkpoint: it was cut short or is another file ({problem})"
-        ) from None
+    header, tensors = _read(where, "")
     state: State = json.loads(header["state"])
     weights: dict[str, torch.Tensor] = {}
     for name, value in tensors.items():
@@ -256,6 +244,25 @@ def load(path: str | Path) -> Checkpoint:
     )
 
 
+def load_policy(path: str | Path, network: Network | None = None) -> Policy:
+    """The policy in a checkpoint, of which nothing else is read, or in a file of `Policy.save`; on the CPU.
+
+    Args:
+        network: the module, if the policy has one of your own.
+
+    Raises:
+        TrainingError: as of `load` and `Policy.load`.
+    """
+    where = Path(path)
+    try:
+        header, tensors = _read(where, "policy/")
+    except _OnlyPolicy:
+        return Policy.load(where, network=network)
+    weights = {name.removeprefix("policy/"): value for name, value in tensors.items()}
+    _check_finite(weights, f"{where} cannot be used: ")
+    return Policy.from_parts(json.loads(header["policy"]), weights, network)
+
+
 def optimizer_state(optimizer: torch.optim.Optimizer) -> State:
     """An optimiser's ``state_dict`` as a `State`: its keys are numbers."""
     state = optimizer.state_dict()
@@ -271,9 +278,31 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
     optimizer.load_state_dict({"state": numbered, "param_groups": state["param_groups"]})
 
 
+class _OnlyPolicy(TrainingError):
+    """The file is one that `Policy.save` wrote."""
+
+
+def _read(where: Path, prefix: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Header of a checkpoint, and its tensors of that prefix."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(where, framework="pt") as file:
+            header = dict(file.metadata() or {})
+            _check_format(header, where)
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return header, {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise TrainingError(f"no checkpoint at {str(where)!r}: the file does not exist") from None
+    except (SafetensorError, OSError) as problem:
+        raise TrainingError(
+            f"{where} cannot be read as a checkpoint: it was cut short or is another file ({problem})"
+        ) from None
+
+
 def _check_format(header: Mapping[str, str], where: Path) -> None:
     if header.get("format") in POLICY_FORMATS:
-        raise TrainingError(
+        raise _OnlyPolicy(
             f"{where} holds a policy alone, no checkpoint; start from it with policy=Policy.load(path)"
         )
     if header.get("format") != FORMAT:
