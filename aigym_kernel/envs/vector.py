@@ -52,7 +52,10 @@ from aigym_kernel.errors import AigymError, UnknownName, check_whole
 __all__ = ["BACKENDS", "NATIVE", "TORCH", "AnyEnv", "NotNative", "Seeds", "Together", "make_one", "make_vec"]
 
 BACKENDS = ("auto", "native", "processes", "sync", "threads", "torch")
-NATIVE: dict[str, str] = {"aigym/Snake-v0": "aigym_kernel.envs.snake_vector:native"}
+NATIVE: dict[str, str] = {
+    "CartPole-v1": "aigym_kernel.envs.cartpole:cartpole",
+    "aigym/Snake-v0": "aigym_kernel.envs.snake_vector:native",
+}
 """By environment id, "module:function" of what steps many at once: called with n, seed and the environment's
 keyword arguments, it gives a VectorEnv as this module promises, with `restore_episodes`."""
 TORCH: dict[str, str] = {}

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from aigym_kernel.batches import Batch, empty
 from aigym_kernel.envs import EnvSource, env_id
 from aigym_kernel.envs.vector import Together, make_one
 from aigym_kernel.errors import TrainingError
+from aigym_kernel.train import fast
 from aigym_kernel.train.networks import Policy
 from aigym_kernel.train.spaces import check_spaces
 
@@ -116,7 +118,11 @@ class _Ends:
 
 
 class Collector:
-    """Steps vectorised environments with a policy. Its state is where each environment stands."""
+    """Steps vectorised environments with a policy. Its state is where each environment stands.
+
+    ``not_restored``: how many episodes began anew in the last `restore`, because their environment went
+    another way when the same actions were taken again.
+    """
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class Collector:
         self._check(self._observations, "observation")
         self._started = [time.time()] * envs.num_envs
         self._seeds: list[int] = infos["episode_seed"].tolist()
+        self.not_restored = 0
         # Per environment: the parts of its unfinished episode that lie in earlier roll-outs.
         self._open: list[list[Part]] = [[] for _ in range(envs.num_envs)]
 
@@ -155,9 +162,9 @@ class Collector:
         sampled: list[torch.Tensor] = []
         taken: list[NDArray[Any]] = []
         ends = _Ends()
+        act = fast.actor(policy, shape[1]) or partial(_sample, policy)
         for t in range(n_steps):
-            with torch.no_grad():
-                sampled.append(policy.sample(policy.encode(observations[t]), generator))
+            sampled.append(act(observations[t], generator))
             taken.append(policy.to_env(sampled[-1]))
             after, rewards[t], terminated, truncated, infos = self._envs.step(taken[-1])
             self._steps += shape[1]
@@ -177,6 +184,43 @@ class Collector:
             truncated=tuple((t, index, last) for t, index, last, terminated in truncations if not terminated),
             trajectories=self._cut(observations, np.stack(taken), rewards, ends),
         )
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs: per environment the seed of its episode, and what happened in it so far."""
+        parts = [part for own in self._open for part in own]
+        seen, did, got = (np.concatenate(p) for p in zip(*parts)) if parts else (np.zeros(0),) * 3
+        return {
+            "seeds": list(self._seeds),
+            "lengths": np.array([sum(len(part[2]) for part in own) for own in self._open], np.int64),
+            "observations": seen,
+            "actions": did,
+            "rewards": got,
+            "now": self._observations.copy(),
+            "steps": self._steps,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`: every environment begins its episode with the same seed and takes the same
+        actions again. Where that leads elsewhere, the episode starts anew and `not_restored` counts it."""
+        lengths = state["lengths"].tolist()
+        ends = np.cumsum(lengths).tolist()
+        own = [slice(end - length, end) for end, length in zip(ends, lengths)]
+        actions = [state["actions"][part] for part in own]
+        envs: Any = self._envs
+        observations, infos = envs.restore_episodes(state["seeds"], actions)
+        lost = [i for i, now in enumerate(state["now"]) if not np.array_equal(observations[i], now)]
+        lost = [i for i in lost if lengths[i]]
+        if lost:
+            actions = [[] if i in lost else taken for i, taken in enumerate(actions)]
+            observations, infos = envs.restore_episodes(state["seeds"], actions)
+        self.not_restored = len(lost)
+        self._observations, self._seeds = observations, infos["episode_seed"].tolist()
+        self._steps, self._started = int(state["steps"]), [time.time()] * len(lengths)
+        columns = [state[name] for name in ("observations", "actions", "rewards")]
+        self._open = [
+            [(columns[0][part], columns[1][part], columns[2][part])] if lengths[i] and i not in lost else []
+            for i, part in enumerate(own)
+        ]
 
     def _note(
         self,
@@ -283,6 +327,11 @@ class Collector:
                 f"{self.env_id} gave a NaN or infinite {kind} at environment step {self._steps:,}; mend the "
                 "environment (a division by zero, an overflow?), training on it would only spoil the network"
             )
+
+
+@torch.no_grad()
+def _sample(policy: Policy, observations: NDArray[Any], generator: torch.Generator) -> torch.Tensor:
+    return policy.sample(policy.encode(observations), generator)
 
 
 def _plain(value: Any) -> Any:

@@ -31,7 +31,7 @@ from aigym_kernel.batches import Update, join
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train import configs
+from aigym_kernel.train import configs, fast
 from aigym_kernel.train.collect import Collector, Finished, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.replay import Batch, Replay
@@ -252,10 +252,12 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
         beta = config.priority_correction + progress * (1 - config.priority_correction)
+        step = fast.dqn_step(self._policy, self._target, self._optimizer, config) or self._step
         self._policy.train()
         for _ in range(config.gradient_steps):
             batch = self.replay.sample(config.batch_size, beta)
-            errors = self._step(batch)
+            errors, record = step(batch)
+            self._records.append(record)
             if config.priority_exponent:
                 self.replay.set_priorities(batch, errors.cpu().numpy())
             self._batches += 1
@@ -265,8 +267,8 @@ class Learner:
                         theirs.lerp_(ours, config.tau)
         self._policy.eval()
 
-    def _step(self, batch: Batch) -> torch.Tensor:
-        """One gradient step; the TD errors (B,)."""
+    def _step(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """One gradient step; the TD errors (B,), and the loss with the mean value."""
         policy = self._policy
         goals = targets(policy.actor, self._target, policy, batch, double=self._config.double)
         actions = torch.from_numpy(batch.actions).to(policy.device)
@@ -280,9 +282,7 @@ class Learner:
         nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
         self._optimizer.step()
         with torch.no_grad():
-            self._records.append(torch.stack([loss, values.mean()]))
-            errors: torch.Tensor = goals - values
-        return errors
+            return goals - values, torch.stack([loss, values.mean()])
 
     def metrics(self) -> dict[str, float]:
         """Means over the batches since the last call."""

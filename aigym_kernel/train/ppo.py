@@ -37,7 +37,7 @@ from aigym_kernel.batches import Update
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train import configs
+from aigym_kernel.train import configs, fast
 from aigym_kernel.train.collect import Collector, Finished, Rollout, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.normalization import RewardScale
@@ -299,8 +299,13 @@ def learn(
     parameters = list(policy.parameters())
     size = batch // config.n_minibatches
     records: list[torch.Tensor] = []
+    columns = {"log_prob": old_log_prob, "value": old_value, "advantage": advantage, "target": target}
+    quick = fast.ppo_step(policy, optimizer, config, inputs=inputs, actions=actions, **columns)
     for _ in range(config.n_epochs):
         for index in torch.randperm(batch, generator=generator, device=device).split(size):  # type: ignore[no-untyped-call]
+            if quick is not None:
+                records.append(quick(index))
+                continue
             log_prob, entropies = policy.log_prob_entropy(inputs[index], actions[index])
             log_ratio = log_prob - old_log_prob[index]
             ratio = log_ratio.exp()

@@ -1,0 +1,181 @@
+"""Perceptrons without torch's overhead: forward, backward and Adam's step in arrays that are made once.
+
+    forward = Forward(linears(policy.actor), rows=64, activation=np.tanh)
+    logits = forward(inputs)                                      (64, inputs) to (64, outputs)
+    flat = Flat(policy.parameters(), optimizer)                   weights and gradients in one array each
+    backward = Backward(linears(policy.actor), flat, back)        writes the gradients of a layer
+    flat.descend(max_norm=0.5)
+
+The matrix products are torch's, the rest is NumPy on the same memory. What is written is overwritten by the
+next call: copy what has to stay. `train.fast` makes acting and learning of it; nothing else uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+Floats = NDArray[np.float32]
+Layers = list[nn.Linear]
+
+
+def linears(module: Any) -> Layers:
+    """The linear layers of a perceptron that `bodies.mlp` built."""
+    return [part for part in module if isinstance(part, nn.Linear)]
+
+
+class Forward:
+    """The layers of one perceptron over ``rows`` rows. ``outputs``: what each of them gave last, after its
+    activation where it has one."""
+
+    def __init__(
+        self,
+        layers: Layers,
+        rows: int,
+        activation: Callable[..., Any],
+        outputs: Sequence[torch.Tensor] | None = None,
+        *,
+        last: bool = False,
+    ) -> None:
+        self.weights = [layer.weight.detach() for layer in layers]
+        self._biases = [layer.bias.detach() for layer in layers]
+        self._turned = [weight.t() for weight in self.weights]
+        self.outputs = list(outputs or (torch.empty(rows, layer.out_features) for layer in layers))
+        count = len(layers) if last else len(layers) - 1
+        self._hidden = [output.numpy() for output in self.outputs[:count]]
+        self._activation = activation
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        for i, output in enumerate(self.outputs):
+            self.layer(i, inputs)
+            if i < len(self._hidden):
+                self._activation(self._hidden[i], out=self._hidden[i])
+            inputs = output
+        return inputs
+
+    def layer(self, i: int, inputs: torch.Tensor) -> None:
+        """One of them without its activation."""
+        torch.addmm(self._biases[i], inputs, self._turned[i], out=self.outputs[i])
+
+
+def relu(values: Floats, out: Floats) -> None:
+    np.maximum(values, 0.0, out=out)
+
+
+class Flat:
+    """All weights of an optimiser in one array, their gradients in another, Adam's moments in two more; the
+    parameters and the optimiser's state are views of them."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        (group,) = optimizer.param_groups
+        self._group, self._optimizer, self._parameters = group, optimizer, list(parameters)
+        for parameter in self._parameters:
+            state = optimizer.state[parameter]
+            if not state:  # as Adam itself begins
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        # Each begins where a cache line does: a product's last bits depend on it, and a loaded copy is to act
+        # as the original does.
+        self._places = [0]
+        for parameter in self._parameters:
+            self._places.append(self._places[-1] + -(-parameter.numel() // 16) * 16)
+        self._weights = self._join([p.detach() for p in self._parameters], self._point)
+        states = [optimizer.state[p] for p in self._parameters]
+        self._first, self._second = (
+            self._join([state[name] for state in states], partial(self._put, name))
+            for name in ("exp_avg", "exp_avg_sq")
+        )
+        self._steps = [state["step"] for state in states]
+        self._gradient = torch.zeros_like(self._weights)
+        self.gradients = {id(p): self._part(self._gradient, i) for i, p in enumerate(self._parameters)}
+
+    def _point(self, i: int, view: torch.Tensor) -> None:
+        self._parameters[i].data = view
+
+    def _put(self, name: str, i: int, view: torch.Tensor) -> None:
+        self._optimizer.state[self._parameters[i]][name] = view
+
+    def _part(self, flat: torch.Tensor, i: int) -> torch.Tensor:
+        parameter = self._parameters[i]
+        return flat[self._places[i] : self._places[i] + parameter.numel()].view(parameter.shape)
+
+    def _join(self, tensors: Sequence[torch.Tensor], put: Callable[[int, torch.Tensor], Any]) -> torch.Tensor:
+        """One array of all; it is found again where they are its views already."""
+        first, total = tensors[0], self._places[-1]
+        start, places = first.data_ptr(), self._places
+        together = first.untyped_storage().nbytes() == 4 * total and first.storage_offset() == 0
+        for place, tensor in zip(places, tensors):
+            together = together and tensor.data_ptr() == start + 4 * place and tensor.is_contiguous()
+        if together:
+            return first.as_strided((total,), (1,))
+        flat = torch.zeros(total)
+        for i, tensor in enumerate(tensors):
+            part = self._part(flat, i)
+            part.copy_(tensor)
+            put(i, part)
+        return flat
+
+    def descend(self, max_norm: float) -> None:
+        """Cut the gradient at ``max_norm`` and make Adam's step."""
+        share = max_norm / (float(torch.linalg.vector_norm(self._gradient)) + 1e-6)
+        if not share >= 1:  # NaN too: it must not go unseen
+            self._gradient.mul_(share)
+        group = self._group
+        torch._foreach_add_(self._steps, 1)
+        torch._fused_adam_(  # what torch.optim.Adam(fused=True) calls
+            [self._weights],
+            [self._gradient],
+            [self._first],
+            [self._second],
+            [],
+            [self._steps[0]],
+            lr=group["lr"],
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=0.0,
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+class Backward:
+    """The gradient of one perceptron, layer by layer, written to where `Flat` keeps it."""
+
+    def __init__(self, layers: Layers, flat: Flat, back: Sequence[torch.Tensor]) -> None:
+        self._weights = [layer.weight.detach() for layer in layers]
+        self._of_weights = [flat.gradients[id(layer.weight)] for layer in layers]
+        self._of_biases = [flat.gradients[id(layer.bias)] for layer in layers]
+        self.back = list(back)
+
+    def __call__(self, i: int, slope: torch.Tensor, inputs: torch.Tensor) -> None:
+        """Of layer ``i``, from the ``slope`` along its outputs; ``back[i - 1]`` becomes that along its
+        inputs."""
+        torch.mm(slope.t(), inputs, out=self._of_weights[i])
+        torch.sum(slope, 0, out=self._of_biases[i])
+        if i:
+            torch.mm(slope, self._weights[i], out=self.back[i - 1])
+
+
+class Values:
+    """Action values of a network with ReLU: hidden layers, advantages and, duelling, the state's value."""
+
+    def __init__(self, module: Any, rows: int) -> None:
+        """``module``: a `bodies.Values` on top of a perceptron."""
+        self.layers = linears(module.body)
+        self.heads = [linears(head)[0] for head in (module.advantage, module.value) if head is not None]
+        self.body = Forward(self.layers, rows, relu, last=True)
+        self._heads = [Forward([head], rows, relu) for head in self.heads]
+        self.choices = self.heads[0].out_features
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        features = self.body(inputs)
+        advantages, *value = (head(features) for head in self._heads)
+        return value[0] + advantages - advantages.mean(1, keepdim=True) if value else advantages
