@@ -63,6 +63,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AigymError": "errors",
+    "CloneConfig": "train",
     "DQNConfig": "train",
     "Limits": "sandboxes",
     "Mark": "trajectories",
@@ -78,6 +79,7 @@ _HOME = {
     "Update": "batches",
     "board": "widgets",
     "check_env": "train.checking",
+    "clone": "train",
     "compare": "comparison",
     "diff": "differences",
     "doctor": "doctor",
@@ -122,6 +124,7 @@ _HOME = {
 
 __all__ = [
     "AigymError",
+    "CloneConfig",
     "DQNConfig",
     "Limits",
     "Mark",
@@ -138,6 +141,7 @@ __all__ = [
     "__version__",
     "board",
     "check_env",
+    "clone",
     "compare",
     "diff",
     "doctor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import AigymError, EnvError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, Policy, PPOConfig, evaluate, ppo
 from aigym_kernel.train.collect import Collector
-from aigym_kernel.train.ppo import check, gae, learn
+from aigym_kernel.train.networks import one_thread
+from aigym_kernel.train.ppo import check, learn
+from aigym_kernel.train.samples import gae, samples
 from aigym_kernel.trajectories import Trajectory
 
 TINY = {
@@ -431,7 +433,8 @@ def learnt(env: Any = "CartPole-v1", **changes: Any) -> tuple[Policy, dict[str, 
         policy, config.n_steps, torch.Generator().manual_seed(0)
     )
     optimizer = torch.optim.Adam(policy.parameters(), lr=1e-2)
-    metrics = learn(policy, optimizer, rollout, config, torch.Generator().manual_seed(0))
+    with one_thread(policy):  # two would wait for each other
+        metrics = learn(policy, optimizer, rollout, config, torch.Generator().manual_seed(0))
     envs.close()
     steps = int(next(iter(optimizer.state.values()))["step"])
     return policy, metrics, steps
@@ -494,6 +497,185 @@ def test_reward_normalisation_is_blind_to_the_scale_of_rewards() -> None:
     )
     assert small["value_loss"] == pytest.approx(large["value_loss"], rel=1e-3)
     assert small["return_mean"] * 1024 == pytest.approx(large["return_mean"], rel=0.2)
+
+
+class Memory(Constant):
+    """What is seen in the first step only is what to do in the last one."""
+
+    def __init__(self) -> None:
+        super().__init__(steps=3, end="terminated", observation_space=spaces.Box(-1, 1, (1,), np.float32))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self.sign = float(self.np_random.choice([-1.0, 1.0]))
+        return np.array([self.sign], np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        _, _, terminated, truncated, info = super().step(action)
+        right = (action == 1) == (self.sign > 0)
+        return np.zeros(1, np.float32), float(terminated and right), terminated, truncated, info
+
+
+@pytest.mark.learning
+def test_a_recurrent_policy_remembers() -> None:
+    network = {"layers": [{"type": "gru", "units": 16}]}
+    config = tiny(total_timesteps=8_192, n_envs=16, learning_rate=1e-2, n_epochs=4, network=network)
+    update = last(ppo(Memory, config))
+    assert update.metrics["return_mean"] > 0.9  # without memory it is 0.5
+
+
+def test_a_recurrent_episode_that_was_cut_off_is_bootstrapped_with_what_was_remembered() -> None:
+    """The value of the last observation, found by one sequence per episode."""
+    kwargs = {"max_episode_steps": 7}
+    envs = make_vec("CartPole-v1", 2, seed=0, env_kwargs=kwargs)
+    network = {"layers": [{"type": "lstm", "units": 8}]}
+    policy = Policy(envs.single_observation_space, envs.single_action_space, network)
+    collector = Collector(envs, "CartPole-v1", kwargs, agent="ppo")
+    with one_thread(policy):
+        for _ in range(2):  # the second begins in the middle of episodes
+            rollout = collector.collect(policy, 20, torch.Generator().manual_seed(0))
+        batch = samples(policy, rollout, gamma=0.9, gae_lambda=0.0)
+    envs.close()
+    assert rollout.starts is not None
+    assert rollout.policy_state is not None
+    assert len(rollout.truncated) > 3
+    for t, i, final in rollout.truncated:
+        begun = np.flatnonzero(rollout.starts[: t + 1, i])
+        first = int(begun[-1]) if len(begun) else 0
+        state = policy.initial_state(1) if len(begun) else rollout.policy_state[[i]]
+        seen = np.concatenate([rollout.observations[first : t + 1, i], final[None]])
+        no = torch.zeros(len(seen), 1, dtype=torch.bool)
+        with torch.no_grad():
+            _, values = policy.forward_sequence(policy.encode(seen)[:, None], state, no)
+        assert float(batch.value[t, i]) == pytest.approx(float(values[-2, 0]), abs=1e-5)
+        assert float(batch.target[t, i]) == pytest.approx(1 + 0.9 * float(values[-1, 0]), abs=1e-5)
+
+
+def test_a_recurrent_policy_needs_environments_in_whole_minibatches() -> None:
+    network = {"layers": [{"type": "gru", "units": 4}]}
+    with pytest.raises(TrainingError, match="n_minibatches=8 does not divide n_envs=4: a recurrent policy"):
+        next(ppo("CartPole-v1", tiny(network=network, n_minibatches=8)))
+
+
+def test_several_choices_at_once_are_learnt() -> None:
+    class Pair(Constant):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, _, terminated, truncated, info = super().step(action)
+            return observation, float(action[0] == 1) + float(action[1] == 2), terminated, truncated, info
+
+    def build() -> Pair:
+        return Pair(end="terminated", action_space=spaces.MultiDiscrete([2, 3]))
+
+    update = last(ppo(build, tiny(total_timesteps=4096, learning_rate=1e-2)))
+    assert update.policy.act(np.ones(1, np.float32)).tolist() == [1, 2]
+    assert update.metrics["entropy"] < 0.5
+
+
+def test_pictures_are_learnt_from_by_convolutions() -> None:
+    class Dot(Constant):
+        """A dot on the left or on the right: the action is where."""
+
+        def __init__(self) -> None:
+            seen = spaces.Box(0, 255, (4, 4, 1), np.uint8)
+            super().__init__(steps=1, end="terminated", observation_space=seen)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            super().reset(seed=seed, options=options)
+            self.side = int(self.np_random.integers(2))
+            self.picture = np.zeros((4, 4, 1), np.uint8)
+            self.picture[self.np_random.integers(4), 3 * self.side] = 255
+            return self.picture, {}
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            _, _, terminated, truncated, info = super().step(action)
+            return self.picture, float(action == self.side), terminated, truncated, info
+
+    layers = [{"type": "conv", "filters": 4, "kernel_size": 3}, {"type": "flatten"}]
+    update = last(ppo(Dot, tiny(total_timesteps=4096, learning_rate=1e-2, network={"layers": layers})))
+    assert update.metrics["return_mean"] > 0.9
+
+
+def test_normalised_observations_are_part_of_the_policy(tmp_path: Path) -> None:
+    policy = last(ppo("CartPole-v1", tiny(normalize_observations=True))).policy
+    assert int(policy.obs_count) == 512
+    loaded = Policy.load(policy.save(tmp_path / "policy.safetensors"))
+    assert torch.equal(loaded.obs_mean, policy.obs_mean)
+    assert float(loaded.obs_mean.abs().max()) > 0
+
+
+def test_a_training_starts_from_the_policy_it_is_given() -> None:
+    first = last(ppo("CartPole-v1", tiny())).policy
+    before = [p.clone() for p in first.parameters()]
+    begun = ppo("CartPole-v1", tiny(network=(8,)), policy=first)
+    assert all(torch.equal(a, b) for a, b in zip(before, next(begun).policy.parameters()))
+    assert not all(torch.equal(a, b) for a, b in zip(before, last(begun).policy.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(before, first.parameters()))
+    module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh())
+    assert last(ppo("CartPole-v1", tiny(), policy=module)).metrics["entropy"] > 0
+
+
+def test_a_policy_that_does_not_fit_is_refused() -> None:
+    cartpole, snake = make("CartPole-v1"), make("aigym/Snake-v0")
+    other = Policy(snake.observation_space, snake.action_space)
+    values = Policy(cartpole.observation_space, cartpole.action_space, head="q")
+    plain = Policy(cartpole.observation_space, cartpole.action_space)
+    for policy, changes, says in (
+        (other, {}, "policy was made for observation_space"),
+        (values, {}, "head 'q', actor-critic is needed"),
+        (plain, {"normalize_observations": True}, r"Policy\(\.\.\., normalize=True\)"),
+    ):
+        with pytest.raises(TrainingError, match=says):
+            next(ppo("CartPole-v1", tiny(**changes), policy=policy))
+
+
+def outline(updates: list[Update]) -> list[Any]:
+    """All that two trainings must have in common to be the same: metrics, and what was played."""
+    return [
+        (
+            update.step,
+            {name: value for name, value in update.metrics.items() if name != "steps_per_second"},
+            [(t.seed, t.total_reward, np.asarray(t.actions).tolist()) for t in update.trajectories],
+        )
+        for update in updates
+    ]
+
+
+RESUMED: list[tuple[str, dict[str, Any]]] = [
+    ("CartPole-v1", {"normalize_observations": True, "normalize_rewards": True}),
+    ("CartPole-v1", {"network": {"layers": [{"type": "lstm", "units": 8}]}, "normalize_observations": True}),
+    ("aigym/Snake-v0", {"clip_range_schedule": "linear"}),
+    ("Pendulum-v1", {"normalize_observations": True, "normalize_rewards": True, "n_steps": 96}),
+]
+
+
+@pytest.mark.parametrize(("env", "changes"), RESUMED, ids=["normalised", "recurrent", "snake", "continuous"])
+def test_a_training_goes_on_bit_for_bit(env: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    config = tiny(seed=5, **changes)
+    config = replace(config, total_timesteps=6 * config.n_envs * config.n_steps)
+    whole = list(ppo(env, config))
+    for update in ppo(env, config):
+        if update.step == whole[3].step:
+            path = update.checkpoint(tmp_path / "checkpoint.safetensors")
+            break
+    rest = list(ppo(env, resume=path))
+    assert rest[0].metrics == update.metrics
+    assert len(rest[0].trajectories) == 0
+    assert outline(rest)[1:] == outline(whole)[4:]
+    ours, theirs = rest[-1].policy.state_dict(), whole[-1].policy.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    updates = ppo("CartPole-v1", tiny())
+    early = next(updates)
+    path = early.checkpoint(tmp_path / "checkpoint.safetensors")
+    next(updates)
+    with pytest.raises(TrainingError, match="this update is past"):
+        early.checkpoint(path)
+    with pytest.raises(TrainingError, match="CartPole-v1, not on Acrobot-v1"):
+        next(ppo("Acrobot-v1", resume=path))
+    with pytest.raises(TrainingError, match="gamma"):
+        next(ppo("CartPole-v1", tiny(gamma=0.5), resume=path))
 
 
 def last(updates: Iterator[Update]) -> Update:

@@ -2,6 +2,7 @@
 
     for update in ppo("CartPole-v1", PPOConfig.preset("CartPole-v1", seed=1)): ...
     for update in dqn("CartPole-v1"): ...
+    for update in clone(trajectories): ...             imitates what was recorded
     trajectories = evaluate(update.policy, "CartPole-v1")
 
 `runs.train` runs one in the background and records it. Trainers know nothing of stores, sandboxes or
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from aigym_kernel.batches import Update
 from aigym_kernel.train import dqn as _dqn
 from aigym_kernel.train import ppo as _ppo
+from aigym_kernel.train.clone import CloneConfig, clone
 from aigym_kernel.train.dqn import DQNConfig, dqn
 from aigym_kernel.train.evaluation import evaluate
 from aigym_kernel.train.networks import Policy
@@ -36,4 +38,15 @@ ALGORITHMS = {
     "dqn": Algorithm(config=DQNConfig, check=_dqn.check, train=dqn),
 }
 
-__all__ = ["ALGORITHMS", "Algorithm", "DQNConfig", "PPOConfig", "Policy", "dqn", "evaluate", "ppo"]
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "CloneConfig",
+    "DQNConfig",
+    "PPOConfig",
+    "Policy",
+    "clone",
+    "dqn",
+    "evaluate",
+    "ppo",
+]

@@ -57,7 +57,8 @@ class Rollout:
     ``observations`` (T + 1, N, *shape) as the environments gave them; ``actions`` (T, N, ...) as the
     policy sampled them, on its device; ``rewards`` (T, N) float32; ``dones`` (T, N). ``truncated``: step,
     environment and final observation of each episode that was cut off, not ended. ``trajectories``:
-    those that finished in it, in the order in which they did.
+    those that finished in it, in the order in which they did. Of a recurrent policy ``policy_state`` (N, S)
+    is what it remembered at the beginning, and ``starts`` (T, N) says which observations begin an episode.
     """
 
     observations: NDArray[Any]
@@ -66,6 +67,8 @@ class Rollout:
     dones: NDArray[np.bool_]
     truncated: tuple[tuple[int, int, NDArray[Any]], ...]
     trajectories: Batch
+    policy_state: torch.Tensor | None = None
+    starts: NDArray[np.bool_] | None = None
 
 
 class Finished:
@@ -144,6 +147,8 @@ class Collector:
         self._started = [time.time()] * envs.num_envs
         self._seeds: list[int] = infos["episode_seed"].tolist()
         self.not_restored = 0
+        self._begun = np.ones(envs.num_envs, np.bool_)  # which environments stand at an episode's start
+        self._memory: torch.Tensor | None = None  # what a recurrent policy remembers, (N, S)
         # Per environment: the parts of its unfinished episode that lie in earlier roll-outs.
         self._open: list[list[Part]] = [[] for _ in range(envs.num_envs)]
 
@@ -162,15 +167,21 @@ class Collector:
         sampled: list[torch.Tensor] = []
         taken: list[NDArray[Any]] = []
         ends = _Ends()
-        act = fast.actor(policy, shape[1]) or partial(_sample, policy)
+        starts = np.empty(shape, np.bool_)
+        if policy.recurrent:
+            before = policy.initial_state(shape[1]) if self._memory is None else self._memory
+            self._memory = before.to(policy.device)
+        remembered = self._memory
+        act = fast.actor(policy, shape[1]) or partial(self._act, policy)
         for t in range(n_steps):
+            starts[t] = self._begun
             sampled.append(act(observations[t], generator))
             taken.append(policy.to_env(sampled[-1]))
             after, rewards[t], terminated, truncated, infos = self._envs.step(taken[-1])
             self._steps += shape[1]
             self._check(after, "observation")
             self._check(rewards[t], "reward")
-            dones[t] = terminated | truncated
+            dones[t] = self._begun = terminated | truncated
             observations[t + 1] = after
             if dones[t].any():
                 self._note(ends, t, terminated, truncated, infos)
@@ -183,7 +194,21 @@ class Collector:
             dones=dones,
             truncated=tuple((t, index, last) for t, index, last, terminated in truncations if not terminated),
             trajectories=self._cut(observations, np.stack(taken), rewards, ends),
+            policy_state=remembered,
+            starts=starts if policy.recurrent else None,
         )
+
+    @torch.no_grad()
+    def _act(self, policy: Policy, observations: NDArray[Any], generator: torch.Generator) -> torch.Tensor:
+        """One action per environment."""
+        inputs = policy.encode(observations)
+        if self._memory is None:
+            return policy.sample(inputs, generator)
+        begun = torch.from_numpy(self._begun).to(inputs.device)[:, None]
+        actions, self._memory = policy.sample_recurrent(
+            inputs, self._memory.masked_fill(begun, 0.0), generator
+        )
+        return actions
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs: per environment the seed of its episode, and what happened in it so far."""
@@ -197,6 +222,7 @@ class Collector:
             "rewards": got,
             "now": self._observations.copy(),
             "steps": self._steps,
+            "memory": self._memory,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -216,6 +242,8 @@ class Collector:
         self.not_restored = len(lost)
         self._observations, self._seeds = observations, infos["episode_seed"].tolist()
         self._steps, self._started = int(state["steps"]), [time.time()] * len(lengths)
+        self._begun = np.array([not length or i in lost for i, length in enumerate(lengths)])
+        self._memory = state["memory"]
         columns = [state[name] for name in ("observations", "actions", "rewards")]
         self._open = [
             [(columns[0][part], columns[1][part], columns[2][part])] if lengths[i] and i not in lost else []
@@ -327,11 +355,6 @@ class Collector:
                 f"{self.env_id} gave a NaN or infinite {kind} at environment step {self._steps:,}; mend the "
                 "environment (a division by zero, an overflow?), training on it would only spoil the network"
             )
-
-
-@torch.no_grad()
-def _sample(policy: Policy, observations: NDArray[Any], generator: torch.Generator) -> torch.Tensor:
-    return policy.sample(policy.encode(observations), generator)
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ def check(
     """Raise a TrainingError for the first named field that is not a whole number (``seed`` from 0, the
     others from 1 on), not in [0, 1], not above 0, not from 0 on, or for a ``network`` that is no layers; an
     UnknownName for a ``vectorize`` that is no backend."""
-    if config.vectorize not in BACKENDS:
+    if getattr(config, "vectorize", "auto") not in BACKENDS:
         raise UnknownName("backend (vectorize)", config.vectorize, BACKENDS)
     parse(config.network)
     if isinstance(config.network, list):  # as JSON gives it back

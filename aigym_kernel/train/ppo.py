@@ -21,27 +21,33 @@ as always (the setting is one per process: torch code in other threads shares it
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
+import gymnasium
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from aigym_kernel import settings
-from aigym_kernel.batches import Update
+from aigym_kernel.batches import Update, empty
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train import configs, fast
+from aigym_kernel.train import checkpoints, configs, fast
 from aigym_kernel.train.collect import Collector, Finished, Rollout, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.normalization import RewardScale
+from aigym_kernel.train.samples import samples
 from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
+
+Space = gymnasium.Space[Any]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
@@ -76,10 +82,11 @@ class PPOConfig:
     which bounds the probability ratio, fall to 0 where their schedule is ``linear``. ``clip_range_vf`` bounds
     how far the critic's estimates may move per roll-out (None: not at all bounded). ``gamma`` discounts per
     step, ``gae_lambda`` weighs GAE's horizon; ``ent_coef`` and ``vf_coef`` weigh entropy and value loss;
-    gradients are cut at norm ``max_grad_norm``. ``normalize_rewards``: learn from rewards scaled by a
-    `RewardScale`; metrics and trajectories keep the environment's. ``network``: units per layer of actor and
-    critic, or layers as data (see `Policy`). ``vectorize``: one of `envs.vector.BACKENDS`.
-    ``device``: see `settings.device`.
+    gradients are cut at norm ``max_grad_norm``. ``normalize_observations``: the policy keeps their mean and
+    variance and scales what it sees. ``normalize_rewards``: learn from rewards scaled by a `RewardScale`;
+    metrics and trajectories keep the environment's. ``network``: units per layer of actor and critic, or
+    layers as data (see `Policy`). ``vectorize``: one of `envs.vector.BACKENDS`. ``device``: see
+    `settings.device`.
 
     Raises:
         TrainingError: a value that cannot be.
@@ -101,6 +108,7 @@ class PPOConfig:
     ent_coef: float = 0.0
     vf_coef: float = 0.5
     max_grad_norm: float = 0.5
+    normalize_observations: bool = False
     normalize_rewards: bool = False
     network: tuple[int, ...] | dict[str, Any] = (64, 64)
     vectorize: str = "auto"
@@ -121,7 +129,7 @@ class PPOConfig:
         for name in ("learning_rate_schedule", "clip_range_schedule"):
             if getattr(self, name) not in SCHEDULES:
                 raise configs.wrong(self, name, f"must be one of {', '.join(SCHEDULES)}")
-        for name in ("normalize_rewards",):
+        for name in ("normalize_observations", "normalize_rewards"):
             if not isinstance(getattr(self, name), bool):
                 raise configs.wrong(self, name, "must be True or False")
         batch = self.n_envs * self.n_steps
@@ -160,27 +168,36 @@ def ppo(
     config: PPOConfig | None = None,
     *,
     env_kwargs: Mapping[str, Any] | None = None,
+    policy: Policy | nn.Module | None = None,
+    resume: str | Path | None = None,
 ) -> Generator[Update, Mapping[str, Any] | None, None]:
     """Train a policy; yields an Update with no metrics at step 0, then one after each roll-out.
 
     ``updates.send({"learning_rate": x})`` gives the next update: the rate is x from there on, a linear one
-    falls from x to 0.
+    falls from x to 0. ``update.checkpoint(path)`` writes all that the training needs to go on from there.
 
     Args:
         env: an environment's id, or a function that builds one.
-        config: default: the preset for this id.
+        config: default: the preset for this id, or the checkpoint's.
         env_kwargs: passed to each environment.
+        policy: one to start from; a copy of it is trained, with its own network. A module: see `Policy`.
+        resume: a checkpoint of a training on this environment. The first Update is the one at which it was
+            written, with its metrics and without its trajectories; the rest is what would have come, on the
+            CPU to the last bit.
 
     Metrics: ``return_mean``, ``return_q10``, ``return_q90`` and ``length_mean`` of the last 100 finished
     training episodes (absent until one has finished), ``policy_loss``, ``value_loss``, ``entropy`` (nats),
     ``approx_kl``, ``clip_fraction``, ``explained_variance``, ``learning_rate``, ``steps_per_second``.
 
     Raises (at the first step of the loop, before anything is trained):
-        UnknownName, TrainingError, AigymError: see `check`.
+        UnknownName, TrainingError, AigymError: see `check`, `begin`, `checkpoints.load`.
     Raises (later):
         TrainingError: the environment gave a NaN or infinite observation or reward.
         UnknownName, TrainingError: see `schedules.heed`, for what was sent.
     """
+    checkpoint = None if resume is None else checkpoints.load(resume)
+    if checkpoint is not None:
+        config = checkpoint.config_for(PPOConfig, config)
     config = PPOConfig.preset(env if isinstance(env, str) else "") if config is None else config
     if not isinstance(config, PPOConfig):
         raise TrainingError(f"ppo: config={config!r} is no PPOConfig; see PPOConfig.preset")
@@ -189,76 +206,112 @@ def ppo(
     generator = torch.Generator(device).manual_seed(config.seed)
     envs = make_vec(env, config.n_envs, config.seed, env_kwargs, backend=config.vectorize)
     try:
-        policy = Policy(
-            envs.single_observation_space,
-            envs.single_action_space,
-            config.network,
-            torch.Generator().manual_seed(config.seed),
-        ).to(device)
+        collector = Collector(envs, env, env_kwargs, agent="ppo")
+        seen, act = envs.single_observation_space, envs.single_action_space
+        if checkpoint is not None:
+            checkpoint.check("ppo", collector.env_id, env_kwargs, seen, act)
+            learner = checkpoint.policy(None if policy is None else begin(policy, seen, act, config))
+        else:
+            learner = begin(policy, seen, act, config)
+        learner.to(device)
         # Fused: one call per step instead of a dozen per weight matrix.
         optimizer = torch.optim.Adam(
-            policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=device.type != "mps"
+            learner.parameters(), lr=config.learning_rate, eps=1e-5, fused=device.type != "mps"
         )
-        collector = Collector(envs, env, env_kwargs, agent="ppo")
-        finished = Finished()
         batch = config.n_envs * config.n_steps
         updates = math.ceil(config.total_timesteps / batch)
-        total = updates * batch
         rate = Decay(config.learning_rate, config.learning_rate_schedule, over=updates)
         clip_range = Decay(config.clip_range, config.clip_range_schedule, over=updates)
-        scale = RewardScale(config.n_envs, config.gamma) if config.normalize_rewards else None
-        heed((yield Update(step=0, total_steps=total, metrics={}, policy=policy)), rate, at=0)
-        for done in range(updates):
+        scale, finished = RewardScale(config.n_envs, config.gamma), Finished()
+        parts: dict[str, Any] = {"collector": collector, "finished": finished, "rate": rate, "scale": scale}
+        done, metrics, rollout = 0, dict[str, float](), None
+        if checkpoint is not None:
+            done, metrics = checkpoint.step // batch, dict(checkpoint.state["metrics"])
+            for name, part in parts.items():
+                part.restore(checkpoint.state[name])
+            checkpoints.restore_optimizer(optimizer, checkpoint.state["optimizer"])
+            generator.set_state(checkpoint.state["generator"])
+
+        def write(path: str | Path, at: int) -> Path:
+            if at != done:
+                raise TrainingError("this update is past: call update.checkpoint before the next one")
+            state = {name: part.state() for name, part in parts.items()}
+            state |= {"metrics": metrics, "generator": generator.get_state()}
+            state |= {"optimizer": checkpoints.optimizer_state(optimizer)}
+            return checkpoints.save(
+                path,
+                algo="ppo",
+                config=config,
+                env_id=collector.env_id,
+                env_kwargs=env_kwargs or {},
+                step=done * batch,
+                policy=learner,
+                state=state,
+            )
+
+        while True:
+            message = yield Update(
+                step=done * batch,
+                total_steps=updates * batch,
+                metrics=metrics,
+                trajectories=rollout.trajectories if rollout else empty(collector.env_id, "ppo"),
+                policy=learner,
+                checkpoint=functools.partial(write, at=done),
+            )
+            heed(message, rate, at=done)
+            if done >= updates:
+                return
             started = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = rate.at(done)
-            with one_thread(policy):
-                rollout = collector.collect(policy, config.n_steps, generator)
-                if scale:
+            with one_thread(learner):
+                rollout = collector.collect(learner, config.n_steps, generator)
+                if config.normalize_observations:
+                    learner.update_normalization(np.concatenate(rollout.observations[:-1]))
+                if config.normalize_rewards:
                     rollout = replace(rollout, rewards=scale(rollout.rewards, rollout.dones))
                 now = replace(config, clip_range=clip_range.at(done))
-                metrics = learn(policy, optimizer, rollout, now, generator)
+                metrics = learn(learner, optimizer, rollout, now, generator)
             finished.add(rollout.trajectories)
             metrics |= finished.metrics()
             metrics["learning_rate"] = rate.at(done)
             metrics["steps_per_second"] = batch / (time.perf_counter() - started)
-            message = yield Update(
-                step=(done + 1) * batch,
-                total_steps=total,
-                metrics=metrics,
-                trajectories=rollout.trajectories,
-                policy=policy,
-            )
-            heed(message, rate, at=done + 1)
+            done += 1
     finally:
         envs.close()
 
 
-def gae(
-    rewards: NDArray[np.floating[Any]],
-    values: NDArray[np.floating[Any]],
-    dones: NDArray[np.bool_],
-    gamma: float,
-    gae_lambda: float,
-) -> NDArray[np.float32]:
-    """Generalised advantage estimates (Schulman et al. 2016, equation 16), cut where an episode ended.
+def begin(policy: Policy | nn.Module | None, seen: Space, act: Space, config: PPOConfig) -> Policy:
+    """The policy that a training starts with: a new one, or a copy of the one that was given.
 
-    Args:
-        rewards: (T, N); where an episode was truncated, gamma * V(final observation) is already added.
-        values: (T + 1, N), the critic's estimate of each observation, the last one included.
-        dones: (T, N), whether step t ended its episode, by termination or truncation.
-
-    Returns:
-        Advantages (T, N); added to ``values[:-1]`` they are the targets of the critic.
+    Raises:
+        TrainingError: it is for other spaces, has no critic, cannot be normalised or not be cut into
+            minibatches.
     """
-    advantages = np.zeros(rewards.shape, dtype=np.float32)
-    running = np.zeros(rewards.shape[1], dtype=np.float32)
-    goes_on = 1.0 - dones.astype(np.float32)
-    deltas = rewards + gamma * values[1:] * goes_on - values[:-1]
-    for t in range(len(rewards) - 1, -1, -1):
-        running = deltas[t] + gamma * gae_lambda * goes_on[t] * running
-        advantages[t] = running
-    return advantages
+    if isinstance(policy, Policy):
+        for kind, own, theirs in (
+            ("observation_space", policy.observation_space, seen),
+            ("action_space", policy.action_space, act),
+        ):
+            if own != theirs:
+                raise TrainingError(f"ppo: policy was made for {kind} {own}, the environment has {theirs}")
+        if policy.head != "actor-critic":
+            raise TrainingError(f"ppo: policy has the head {policy.head!r}, actor-critic is needed")
+        if config.normalize_observations and not policy.normalize:
+            raise TrainingError(
+                "ppo: normalize_observations=True, but policy was made without: Policy(..., normalize=True)"
+            )
+        chosen = copy.deepcopy(policy)
+    else:
+        random = torch.Generator().manual_seed(config.seed)
+        network = config.network if policy is None else copy.deepcopy(policy)
+        chosen = Policy(seen, act, network, random, normalize=config.normalize_observations)
+    if chosen.recurrent and config.n_envs % config.n_minibatches:
+        raise TrainingError(
+            f"PPOConfig: n_minibatches={config.n_minibatches} does not divide n_envs={config.n_envs}: a "
+            "recurrent policy learns from whole sequences, each minibatch is some of the environments"
+        )
+    return chosen
 
 
 def learn(
@@ -268,57 +321,40 @@ def learn(
     config: PPOConfig,
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """Improve ``policy`` on one roll-out: epochs of shuffled minibatches on the clipped objective.
+    """Improve ``policy`` on one roll-out: epochs of shuffled minibatches on the clipped objective, of steps
+    or, where the policy is recurrent, of environments.
 
     ``config.clip_range`` is taken as it is: whoever calls it applies the schedule.
 
     Returns:
         The metrics of the optimisation, averaged over all minibatches.
     """
-    n_steps, n_envs = rollout.rewards.shape
-    batch = n_steps * n_envs
-    with torch.no_grad():
-        inputs = policy.encode(
-            rollout.observations.reshape((n_steps + 1) * n_envs, *rollout.observations.shape[2:])
-        )
-        all_values = policy.values(inputs).cpu().numpy().reshape(n_steps + 1, n_envs)
-        rewards = rollout.rewards.copy()
-        if rollout.truncated:
-            steps, indices, finals = zip(*rollout.truncated)
-            bootstrap = policy.values(policy.encode(np.stack(finals))).cpu().numpy()
-            rewards[list(steps), list(indices)] += config.gamma * bootstrap
-        advantages = gae(rewards, all_values, rollout.dones, config.gamma, config.gae_lambda).ravel()
-        targets = advantages + all_values[:-1].ravel()
-        inputs = inputs[:batch]
-        actions = rollout.actions.reshape(batch, *rollout.actions.shape[2:])
-        old_log_prob, _ = policy.log_prob_entropy(inputs, actions)
-        device = inputs.device
-        advantage, target = torch.from_numpy(advantages).to(device), torch.from_numpy(targets).to(device)
-        old_value = torch.from_numpy(all_values[:-1].ravel()).to(device)
-    policy.train()
+    batch = samples(policy, rollout, config.gamma, config.gae_lambda)
     parameters = list(policy.parameters())
-    size = batch // config.n_minibatches
+    size, device = len(batch) // config.n_minibatches, batch.inputs.device
     records: list[torch.Tensor] = []
-    columns = {"log_prob": old_log_prob, "value": old_value, "advantage": advantage, "target": target}
-    quick = fast.ppo_step(policy, optimizer, config, inputs=inputs, actions=actions, **columns)
+    names = ("inputs", "actions", "log_prob", "value", "advantage", "target")
+    quick = fast.ppo_step(policy, optimizer, config, **{name: getattr(batch, name) for name in names})
+    policy.train()
     for _ in range(config.n_epochs):
-        for index in torch.randperm(batch, generator=generator, device=device).split(size):  # type: ignore[no-untyped-call]
+        for index in torch.randperm(len(batch), generator=generator, device=device).split(size):  # type: ignore[no-untyped-call]
             if quick is not None:
                 records.append(quick(index))
                 continue
-            log_prob, entropies = policy.log_prob_entropy(inputs[index], actions[index])
-            log_ratio = log_prob - old_log_prob[index]
+            part = batch.part(index)
+            outputs, values = part.seen_by(policy)
+            log_prob, entropies = policy.log_prob_entropy_of(outputs, part.actions)
+            log_ratio = log_prob - part.log_prob
             ratio = log_ratio.exp()
-            gain = advantage[index]
-            if size > 1:
+            gain = part.advantage
+            if gain.numel() > 1:
                 gain = (gain - gain.mean()) / (gain.std() + 1e-8)
             clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
             policy_loss = -torch.min(gain * ratio, gain * clipped).mean()
-            value = policy.values(inputs[index])
-            squared = (value - target[index]).square()
+            squared = (values - part.target).square()
             if config.clip_range_vf is not None:
-                moved = (value - old_value[index]).clamp(-config.clip_range_vf, config.clip_range_vf)
-                squared = torch.max(squared, (old_value[index] + moved - target[index]).square())
+                moved = (values - part.value).clamp(-config.clip_range_vf, config.clip_range_vf)
+                squared = torch.max(squared, (part.value + moved - part.target).square())
             value_loss = 0.5 * squared.mean()
             entropy = entropies.mean()
             loss = policy_loss - config.ent_coef * entropy + config.vf_coef * value_loss
@@ -337,6 +373,7 @@ def learn(
     policy.eval()
     means = torch.stack(records).detach().mean(dim=0).tolist()
     metrics = dict(zip(("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), means))
-    variance = float(targets.var())
-    metrics["explained_variance"] = 1 - float(advantages.var()) / variance if variance else 0.0
+    variance = float(batch.target.var(correction=0))
+    unexplained = float(batch.advantage.var(correction=0))
+    metrics["explained_variance"] = 1 - unexplained / variance if variance else 0.0
     return metrics
