@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from aigym_kernel.tasks import tasks_table as tasks
     from aigym_kernel.train import evaluate
     from aigym_kernel.train.checking import check_env
+    from aigym_kernel.train.clone import CloneConfig, clone
     from aigym_kernel.train.dqn import DQNConfig, dqn
     from aigym_kernel.train.outlines import network
     from aigym_kernel.train.ppo import PPOConfig, ppo
