@@ -138,8 +138,10 @@ class Live:
         now, own = time.perf_counter(), self._env.unwrapped
         board = np.asarray(own.board()).tolist() if hasattr(own, "board") else None
         image = self._drawn(self._env) if board is None else None
-        frame = {"n": self._count, "board": board, "image": image}
-        self._frames.append((now, {**frame, "reward": reward, "action": action, "start": start}))
+        frame: dict[str, Any] = {"n": self._count, "board": board, "image": image}
+        frame |= {"reward": reward, "action": action, "start": start}
+        frame |= {"return": self._return, "ended": self._ended or None}
+        self._frames.append((now, frame))
         self._count += 1
         while now - self._frames[0][0] > SHOWN_S:
             self._frames.popleft()
@@ -154,7 +156,8 @@ class Live:
 
     def _write(self, step: int) -> None:
         """Replace the file: ``n`` frames so far, ``episode`` from 1 on, ``step`` of the training, the frames
-        of the last 3 s, ``return`` so far and ``ended``, the outcome of an episode that is over, or null."""
+        of the last 3 s, ``return`` so far and ``ended``, the outcome of an episode that is over, or null;
+        each frame has these two of its own."""
         shown = {
             "n": self._count,
             "episode": self._episode,

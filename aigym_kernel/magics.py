@@ -44,9 +44,10 @@ def register(shell: InteractiveShell) -> None:
 
 
 def show_runs_as_boards(shell: InteractiveShell) -> None:
-    """Let a shell display each Run as a live board. Loads nothing until a Run is displayed."""
+    """Let a shell display each Run, and several as Runs, as a live board. Loads nothing until then."""
     formatter = shell.display_formatter.ipython_display_formatter  # type: ignore[union-attr]
-    formatter.for_type_by_name("aigym_kernel.handles", "Run", _show)
+    for name in ("Run", "Runs"):
+        formatter.for_type_by_name("aigym_kernel.handles", name, _show)
     shell.events.register("post_run_cell", _refresh_ended)
 
 

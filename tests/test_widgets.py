@@ -230,8 +230,8 @@ def test_a_board_follows_a_training_and_stops_it(training: Run) -> None:
     assert run["seconds_left"] > 0
     ended = threading.Event()
     watched.observe(lambda change: change["new"]["runs"][0]["state"] in FINAL and ended.set(), "view")
-    watched._handle_custom_msg({"stop": True}, [])
-    assert watched.stopping
+    watched._handle_custom_msg({"do": "stop"}, [])
+    assert watched.stopping == [0]
     training.wait()
     assert ended.wait(60)
     assert watched.view["runs"][0]["state"] == "stopped"

@@ -4,9 +4,10 @@
  * episodes ended, alerts, controls.
  *
  * Python sends `view` at most twice a second, `plots`, `outcomes` and `alerts` when something was recorded and
- * `live` while somebody looks. The browser sends {"stop": true}, and every few seconds {"looking": true} while
- * the board is in sight. Between two messages the clock of a running run goes on here.
+ * `live` while somebody looks. The browser sends what is asked ({"do": "pause", "run": 0}; see controls.js), and
+ * every few seconds {"looking": true} while the board is in sight. Between two messages the clock goes on here.
  */
+import { controls } from "./controls.js";
 import { badge, clamp, formatDuration, formatNumber, h, holdKeys, onTheme } from "./drawing.js";
 import { gamePanel } from "./game.js";
 import { controlKind, keyAction, keyName } from "./keys.js";
@@ -15,23 +16,26 @@ import { PLOT_COLOURS, nearestIndex, plot, stepSpan } from "./plots.js";
 /**
  * @typedef {{run_id: string, name: string, label: string, state: string, step: number, total_steps: number,
  *   started_at: number, ended_at: number | null, seconds_left: number | null, error: string,
+ *   speed: string, learning_rate: number | null, saved_at: number | null, resumable: boolean,
  *   numbers: [string, number][]}} SeenRun
  * @typedef {{runs: SeenRun[], groups: {name: string, runs: number[]}[], seen_at: number}} Seen
  * @typedef {{counts: [string, number][], over: number[][]}} Outcomes `counts`: of the last 500 episodes;
  *   `over`: shares of the same names, from the first episode to the last
  * @typedef {{run: number, level: string, text: string, advice: string}} Alert
  * @typedef {{view: Seen, plots: import("./plots.js").Plot[], outcomes: Outcomes[], alerts: Alert[],
- *   live: import("./game.js").Game | {}, stopping: boolean}} State
+ *   live: import("./game.js").Game | {}, stopping: number[],
+ *   told: {n: number, what: string, text: string, bad: boolean} | {}}} State
  */
 
-const PATIENCE_MS = 5000;
 const LOOKING_MS = 3000;
 const ENDED = ["done", "failed", "stopped", "killed"];
 const MAIN_PLOT = "return_mean";
 const CHART_MIN = 210;
-export const BOARD_KEYS = /** @type {const} */ ({ ArrowLeft: "back", ArrowRight: "forward", Escape: "leave", "?": "help" });
+export const BOARD_KEYS = /** @type {const} */ ({
+  p: "pause", s: "save", w: "watch", ArrowLeft: "back", ArrowRight: "forward", Escape: "leave", "?": "help" });
 /** @type {[string, string][]} */
-export const BOARD_HELP = [["← →", "cursor over all charts"], ["Esc", "cursor away"], ["?", "these keys"]];
+export const BOARD_HELP = [["p", "pause, go on"], ["s", "save"], ["w", "speed: max or watch"],
+  ["← →", "cursor over all charts"], ["Esc", "cursor away"], ["?", "these keys"]];
 
 /** Progress in [0, 1] of all runs together; one that is done has all of its own.
  * @param {readonly Pick<SeenRun, "state" | "step" | "total_steps">[]} runs */
@@ -61,8 +65,9 @@ export function clock(run, seenAt, now) {
   return `${text}, about ${formatDuration(Math.max(0, run.seconds_left - (now - seenAt)))} left`;
 }
 
-/** How episodes ended: a bar for each outcome, and above it how its share went. @param {Outcomes} outcomes */
-function outcomeBars({ counts, over }) {
+/** How episodes ended: a bar for each outcome, and beside it how its share went.
+ * @param {Outcomes} outcomes @param {string} about the run, where there are several */
+function outcomeBars({ counts, over }, about) {
   const total = counts.reduce((sum, [, n]) => sum + n, 0);
   const rows = counts.map(([name, n], i) => {
     const share = total ? n / total : 0;
@@ -79,7 +84,7 @@ function outcomeBars({ counts, over }) {
       h("span", { class: "aigym-number" }, `${(share * 100).toFixed(0)} %`), trend);
   });
   return h("section", { class: "aigym-outcomes", "aria-label": "how episodes ended" },
-    h("h4", {}, `How the last ${formatNumber(total)} episodes ended`), ...rows);
+    h("h4", {}, `How the last ${formatNumber(total)} episodes ${about ? `of ${about} ` : ""}ended`), ...rows);
 }
 
 /** @param {Alert} alert @param {string} about the run, where there are several */
@@ -92,16 +97,14 @@ function alertNode({ level, text, advice }, about) {
 function render({ model, el }) {
   const state = h("span", { role: "status" });
   const time = h("span", { class: "aigym-dull" });
-  const stop = h("button", { type: "button", class: "aigym-stop" }, "Stop");
   const fill = h("div");
   const bar = h("div", { class: "aigym-progress", role: "progressbar", "aria-label": "training progress", "aria-valuemin": "0", "aria-valuemax": "100" }, fill);
   const count = h("span", { class: "aigym-number" });
   const name = h("strong");
   const alerts = h("div", { class: "aigym-alerts", role: "status", "aria-label": "alerts" });
   const error = h("pre", { class: "aigym-error", hidden: "" });
-  const note = h("div", { class: "aigym-note", role: "alert", hidden: "" },
-    "No answer from the kernel: it is busy with a cell or not running. Interrupt that cell, or call " +
-    "aigym.load_run(…).stop() elsewhere; the training goes on until then.");
+  const steering = controls(model);
+  const list = h("div", { class: "aigym-runs", role: "group", "aria-label": "runs" });
   const keysShown = h("div", { class: "aigym-keys", hidden: "" },
     ...BOARD_HELP.map(([key, does]) => h("span", {}, h("kbd", {}, key), ` ${does}`)));
   const legend = h("div", { class: "aigym-legend", role: "group", "aria-label": "what is shown" });
@@ -117,8 +120,8 @@ function render({ model, el }) {
     h("div", { class: "aigym-chart-tools" }, legend, h("label", { class: "aigym-smoothing" }, "smoothing", smoothing)),
     others);
   const root = h("div", { class: "aigym aigym-live", role: "group", "aria-label": "training" },
-    h("div", { class: "aigym-heading" }, name, state, time, stop),
-    h("div", { class: "aigym-bar" }, bar, count), note, keysShown, error, alerts, charts, numbers);
+    h("div", { class: "aigym-heading" }, name, state, time),
+    h("div", { class: "aigym-bar" }, bar, count), list, steering.node, keysShown, error, alerts, charts, numbers);
   holdKeys(root);
   el.append(root);
 
@@ -126,8 +129,8 @@ function render({ model, el }) {
   const hidden = new Set();
   /** @type {ReturnType<typeof plot>[]} */
   let drawn = [];
+  let chosen = 0;
   let cursor = /** @type {number | null} */ (null);
-  let patience = 0;
 
   const going = () => model.get("view").runs.filter((run) => !ENDED.includes(run.state));
   const tell = () => {
@@ -144,7 +147,7 @@ function render({ model, el }) {
     const percent = progress(runs) * 100;
     name.textContent = several ? `${runs.length} runs` : first.name;
     name.title = runs.map((run) => run.run_id).join("\n");
-    const words = runs.map((run) => stateWord(run.state, model.get("stopping")));
+    const words = runs.map((run, i) => stateWord(run.state, model.get("stopping").includes(i)));
     const told = statesTold(words);
     if (state.dataset.told !== told) {
       state.dataset.told = told;
@@ -154,20 +157,37 @@ function render({ model, el }) {
     bar.setAttribute("aria-valuenow", percent.toFixed(0));
     const steps = (/** @type {"step" | "total_steps"} */ key) => runs.reduce((sum, run) => sum + run[key], 0);
     count.textContent = `${formatNumber(steps("step"))} / ${formatNumber(steps("total_steps"))} steps`;
-    stop.hidden = ended;
-    if (model.get("stopping")) {
-      stop.disabled = true;
-      stop.textContent = "Stopping…";
-      note.hidden = true;
-    }
+    steering.show();
+    if (several) showRuns(words);
     error.textContent = runs.filter((run) => run.error).map((run) => (several ? `${run.label}: ` : "") + run.error).join("\n");
     error.hidden = !error.textContent;
     numbers.replaceChildren(...(several ? [] : first.numbers).flatMap(([metric, value]) => [
       h("span", { class: "aigym-dull" }, metric), h("span", { class: "aigym-number" }, formatNumber(value))]));
-    game.say(ended ? "No game was recorded that can be drawn." : "The policy of now plays here as soon as it has begun to learn.");
+    game.say(ended ? "No game was recorded that can be drawn." : "The policy of now plays here once training has begun.");
     tell();
   }
 
+  /** One line for each run: a click shows its game. @param {readonly string[]} words its states */
+  function showRuns(words) {
+    const { runs, groups } = model.get("view");
+    const focused = [...list.children].indexOf(/** @type {Element} */ (document.activeElement));
+    list.replaceChildren(...runs.map((run, i) => {
+      const share = h("i");
+      share.style.width = `${progress([run]) * 100}%`;
+      const colour = groups.findIndex((group) => group.runs.includes(i)) % PLOT_COLOURS;
+      const line = h("button", { type: "button", class: `aigym-series-${colour}`, "aria-pressed": String(i === chosen), title: run.run_id },
+        h("i"), h("span", {}, run.label), badge(words[i]), h("span", { class: "aigym-share" }, share),
+        h("span", { class: "aigym-number" }, formatNumber(run.step)));
+      line.addEventListener("click", () => {
+        chosen = i;
+        model.send({ shown: i });
+        showRuns(words);
+        showOutcomes();
+      });
+      return line;
+    }));
+    if (focused >= 0) /** @type {HTMLElement} */ (list.children[focused]).focus();
+  }
   function showPlots() {
     const all = model.get("plots");
     const span = stepSpan(all);
@@ -217,10 +237,9 @@ function render({ model, el }) {
   }
   function showOutcomes() {
     const all = model.get("outcomes");
-    const several = all.length > 1;
     const { runs } = model.get("view");
-    outcomes.replaceChildren(...all.slice(0, 1).filter((one) => one.counts.length).map((one) => outcomeBars(one)),
-      ...(several && all[0]?.counts.length ? [h("p", { class: "aigym-dull" }, `of ${runs[0].label}`)] : []));
+    const one = all[chosen];
+    outcomes.replaceChildren(...(one?.counts.length ? [outcomeBars(one, all.length > 1 ? runs[chosen].label : "")] : []));
   }
   function showAlerts() {
     const { runs } = model.get("view");
@@ -231,15 +250,11 @@ function render({ model, el }) {
     if ("frames" in live && live.frames.length) game.take(live);
   }
 
-  stop.addEventListener("click", () => {
-    model.send({ stop: true });
-    stop.textContent = "Stopping…";
-    stop.disabled = true;
-    window.clearTimeout(patience);
-    patience = window.setTimeout(() => { note.hidden = model.get("stopping"); }, PATIENCE_MS);
-  });
   smoothing.addEventListener("input", showPlots);
   const actions = {
+    pause: steering.pause,
+    save: steering.save,
+    watch: steering.watch,
     back: () => walk(-1),
     forward: () => walk(1),
     leave: () => moveTo(null),
@@ -254,7 +269,7 @@ function render({ model, el }) {
   });
 
   /** @type {[string, () => void][]} */
-  const listeners = [["view", showView], ["stopping", showView], ["plots", showPlots], ["outcomes", showOutcomes],
+  const listeners = [["view", showView], ["stopping", showView], ["told", steering.tell], ["plots", showPlots], ["outcomes", showOutcomes],
     ["alerts", showAlerts], ["live", showGame]];
   for (const [trait, show] of listeners) model.on(`change:${trait}`, show);
   showView();
@@ -297,7 +312,7 @@ function render({ model, el }) {
     gone.abort();
     game.close();
     for (const timer of [ticking, looking]) window.clearInterval(timer);
-    window.clearTimeout(patience);
+    steering.close();
     for (const [trait, show] of listeners) model.off(`change:${trait}`, show);
   };
 }

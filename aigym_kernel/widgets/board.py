@@ -19,7 +19,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import anywidget
@@ -54,7 +54,8 @@ class Board(anywidget.AnyWidget):
 
     ``view`` holds what changes often, ``plots``, ``outcomes`` and ``alerts`` what was recorded, ``live`` the
     newest frames of the game: plain values, all that is drawn (see `Seen` in board.js).
-    ``stopping`` says that the runs were asked to stop from here.
+    ``stopping`` are the runs that were asked to stop from here, by their place; ``told`` is what came of what
+    was asked last.
     """
 
     _esm = source.module(*source.BOARD)
@@ -65,7 +66,8 @@ class Board(anywidget.AnyWidget):
     outcomes: traitlets.List[Any] = traitlets.List().tag(sync=True)
     alerts: traitlets.List[Any] = traitlets.List().tag(sync=True)
     live = traitlets.Dict().tag(sync=True)
-    stopping = traitlets.Bool(False).tag(sync=True)
+    stopping: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    told = traitlets.Dict().tag(sync=True)
 
     def __init__(self, *runs: Run) -> None:
         self.runs = runs
@@ -79,8 +81,8 @@ class Board(anywidget.AnyWidget):
         stay_where_sent(self.comm)
         self.update()
         self.on_msg(self._on_message)
-        if not self.ended:
-            threading.Thread(target=self._follow, name=f"board of {runs[0].id}", daemon=True).start()
+        self._thread: threading.Thread | None = None
+        self._begin()
 
     def _send(self, msg: Any, buffers: Any = None) -> None:
         super()._send(msg, buffers)
@@ -112,6 +114,14 @@ class Board(anywidget.AnyWidget):
     def static_html(self) -> str:
         """What is known so far, as HTML without script."""
         return stills.board(self.view, self.plots, self.outcomes, self.alerts, self.live)
+
+    def _begin(self) -> None:
+        """Follow the runs, unless all have ended or it does so already."""
+        if self.ended or (self._thread is not None and self._thread.is_alive()):
+            return
+        name = f"board of {self.runs[0].id}"
+        self._thread = threading.Thread(target=self._follow, name=name, daemon=True)
+        self._thread.start()
 
     def _follow(self) -> None:
         while not self.ended:
@@ -156,10 +166,30 @@ class Board(anywidget.AnyWidget):
             self._looked_at = time.monotonic() + WATCHED_S if content["looking"] else 0.0
         if isinstance(shown := content.get("shown"), int) and 0 <= shown < len(self._seen):
             self._shown = shown
-        if content.get("stop"):
-            self.stopping = True
-            for run in self.runs:
-                run.stop()
+        if content.get("do") in _DOES:
+            self._steer(content["do"], content.get("value"), content.get("run"))
+
+    def _steer(self, what: str, value: Any, place: Any) -> None:
+        """Ask the run at ``place`` for something, or all that can be asked where it is None."""
+        places = (
+            [place] if isinstance(place, int) and 0 <= place < len(self._seen) else range(len(self._seen))
+        )
+        revived = [what == "resume" and seen.steered()["resumable"] for seen in self._seen]
+        can = [i for i in places if revived[i] or not self._seen[i].run.finished]
+        problems = []
+        for i in can:
+            try:
+                _DOES[what](self._seen[i].run, value)
+            except (AigymError, OSError) as problem:
+                problems.append(str(problem))
+        if what == "stop":
+            self.stopping = sorted({*self.stopping, *can})
+        elif what == "resume":
+            self.stopping = [i for i in self.stopping if i not in can]
+        text = "; ".join(problems) or (_TOLD[what].format(value) if can else "It has ended.")
+        self.told = {"n": self.told.get("n", 0) + 1, "what": what, "text": text, "bad": bool(problems)}
+        self.update()
+        self._begin()
 
     def __repr__(self) -> str:
         told = [f"{run['run_id']}: {run['state']}, step {run['step']:,}" for run in self.view["runs"]]
@@ -180,6 +210,22 @@ class Board(anywidget.AnyWidget):
         display(data, metadata=metadata, raw=True, display_id=self._display_id)  # type: ignore[no-untyped-call]
 
 
+_DOES: dict[str, Callable[[Run, Any], object]] = {
+    "pause": lambda run, _: run.pause(),
+    "resume": lambda run, _: run.resume(),
+    "stop": lambda run, _: run.stop(),
+    "save": lambda run, _: run.save(),
+    "learning_rate": lambda run, value: run.set(learning_rate=value),
+    "speed": lambda run, value: run.set(speed=value),
+}
+_TOLD = {
+    "pause": "It pauses after this update.",
+    "resume": "It goes on.",
+    "stop": "It stops after this update.",
+    "save": "It saves after this update.",
+    "learning_rate": "The learning rate is {:g} from the next update on.",
+    "speed": "Speed: {}.",
+}
 _displayed: dict[str, weakref.WeakSet[Board]] = {}
 
 
@@ -210,6 +256,7 @@ def _told(seen: Watched, label: str) -> dict[str, Any]:
         "ended_at": status.heartbeat if seen.ended else None,
         "seconds_left": finite(seen.seconds_left()),
         "error": status.error or "",
+        **seen.steered(),
         "numbers": [[name, finite(v)] for name, v in numbers if isinstance(v, (int, float))],
     }
 

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 TALK = ("markdown", "windowed", "conversation")
 PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "similar", *TALK, "player")
 BESIDE = ("compare", "diff")
-BOARD = ("drawing", "keys", "ansi", "scenes", "plots", "game", "board")
+BOARD = ("drawing", "keys", "ansi", "scenes", "plots", "game", "controls", "board")
 EXPLORER = (
     "drawing",
     "keys",

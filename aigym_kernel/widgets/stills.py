@@ -154,8 +154,8 @@ def _game(live: Mapping[str, Any]) -> str:
         image = Markup(f'<img src="{escape(frame["image"])}" alt="the game" style="max-height:160px">')
     else:
         return ""
-    ended = f"ended: {live['ended']}, " if live["ended"] else ""
-    told = escape(f"{ended}return {_number(live['return'])}")
+    ended = f"ended: {frame['ended']}, " if frame["ended"] else ""
+    told = escape(f"{ended}return {_number(frame['return'])}")
     return (
         f'<figure style="display:inline-block;margin:4px 16px 4px 0;text-align:center;vertical-align:top">'
         f"{image}<figcaption>{told}</figcaption></figure>"

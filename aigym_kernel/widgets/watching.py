@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from aigym_kernel import alerts
+from aigym_kernel import alerts, control
 from aigym_kernel.errors import AigymError
 from aigym_kernel.handles import Run
 from aigym_kernel.recording import FINAL
@@ -143,6 +143,22 @@ class Watched:
             free=free_memory() if self._goes_on_here else {},
         )
 
+    def steered(self) -> dict[str, Any]:
+        """What it was asked, and when it last saved: speed, learning_rate, saved_at, resumable."""
+        latest = self.run.folder / "artifacts" / "checkpoints" / "latest.safetensors"
+        saved_at = None
+        with suppress(OSError):
+            saved_at = latest.stat().st_mtime
+        asked = control.Control()
+        with suppress(AigymError):
+            asked = control.read(self.run.folder)
+        return {
+            "speed": asked.speed,
+            "learning_rate": asked.learning_rate,
+            "saved_at": saved_at,
+            "resumable": saved_at is not None and self.ended and self.status.state != "done",
+        }
+
     def touch(self) -> None:
         """Tell the run that somebody looks at it."""
         with suppress(OSError):
@@ -163,7 +179,7 @@ class Watched:
         if not frames:
             return None
         self._frames_to = frames[-1]["n"]
-        return {**live, "frames": frames, "run_id": self.run.id}
+        return {"step": live["step"], "frames": frames, "run_id": self.run.id}
 
     def last_game(self) -> dict[str, Any] | None:
         """The end of the newest recorded episode as one frame, drawn by playing it again; None where none was
@@ -189,16 +205,17 @@ class Watched:
             return None
         look = seen[0].tolist() if kind == "board" else seen[0]
         reward = finite(float(trajectory.rewards[-1])) if end else 0.0
-        frame = {"n": 0, "board": None, "image": None, "reward": reward, "action": None, "start": False}
-        return {
-            "n": 1,
-            "episode": 0,
-            "step": self.status.step,
-            "frames": [{**frame, kind: look}],
+        frame = {
+            "n": 0,
+            "board": None,
+            "image": None,
+            "reward": reward,
+            "action": None,
+            "start": False,
             "return": finite(trajectory.total_reward),
             "ended": trajectory.outcome,
-            "run_id": self.run.id,
         }
+        return {"step": self.status.step, "frames": [{**frame, kind: look}], "run_id": self.run.id}
 
 
 def free_memory() -> dict[str, float]:

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { clock, progress, statesTold, stateWord } from "../../aigym_kernel/widgets/board.js";
-import { returnsAfter, stay } from "../../aigym_kernel/widgets/game.js";
+import { abilities, rateText, typedRate } from "../../aigym_kernel/widgets/controls.js";
+import { stay } from "../../aigym_kernel/widgets/game.js";
 import * as p from "../../aigym_kernel/widgets/plots.js";
 
 const run = {
@@ -64,15 +65,21 @@ test("the cursor reads the nearest point of each line", () => {
   assert.equal(p.bandPath([0, 1], [5, 6], [1, 2]), "M0.0 1.0L1.0 2.0L1.0 6.0L0.0 5.0Z");
 });
 
-test("returns of the game go on from message to message and start anew with each episode", () => {
-  const frame = (n, reward, start = false) => ({ n, reward, start, board: null, image: null, action: 0 });
-  assert.deepEqual(returnsAfter([frame(4, 1), frame(5, 2)], 99, { n: 3, sum: 10 }), [11, 13]);
-  assert.deepEqual(returnsAfter([frame(4, 1), frame(5, 2)], 7, { n: -2, sum: null }), [5, 7]);
-  assert.deepEqual(returnsAfter([frame(8, 1), frame(9, 0, true), frame(10, 3)], 3, { n: 1, sum: 1 }), [null, 0, 3]);
-});
-
 test("frames are shown at the pace at which they come", () => {
   assert.equal(stay(5, 500), 100);
   assert.equal(stay(0, 500), 250);
   assert.equal(stay(300, 500), 30);
+});
+
+test("what can be asked depends on who goes on", () => {
+  const at = (state, resumable = false) => ({ state, resumable });
+  assert.deepEqual(abilities([at("running"), at("paused")]), { going: true, paused: false, resumable: false });
+  assert.deepEqual(abilities([at("paused"), at("done")]), { going: true, paused: true, resumable: false });
+  assert.deepEqual(abilities([at("killed", true)]), { going: false, paused: false, resumable: true });
+  assert.deepEqual(abilities([at("done")]), { going: false, paused: false, resumable: false });
+});
+
+test("a learning rate is a number above 0", () => {
+  assert.deepEqual(["3e-4", " 0,001 ", "0", "-1", "", "fast", "Infinity"].map(typedRate), [3e-4, 0.001, null, null, null, null, null]);
+  assert.deepEqual([0.0025, 3e-4, 1.234e-5, 1, null].map(rateText), ["0.0025", "3e-4", "1.23e-5", "1", ""]);
 });
