@@ -8,8 +8,8 @@
                                static HTML that exported notebooks show; call it from the main thread
 
 The board reads what the run has written to the store, so it works from any process, and a cell may
-wait for the run meanwhile. It starts no run, and costs a run little: it reads at most twice a second, for at
-most a twentieth of the time, and the game is played only while the board is in sight of somebody.
+wait for the run meanwhile. It starts no run, and costs a run little: it reads the record at most once a
+second, for at most a twentieth of the time, and the game is played only while the board is in sight.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from aigym_kernel.widgets.plots import plots
 from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.watching import Watched
 
-POLL_S, GAME_S = 0.5, 0.3
+POLL_S, READ_S, GAME_S = 0.5, 1.0, 0.3
 SHARE = 0.05
-"""Of the thread's time at most this much goes into reading."""
+"""Of the thread's time at most this much goes into reading what was recorded."""
 WATCHED_S = 10.0
 """So long after the browser's last word somebody is taken to look; it says so every few seconds."""
 TOUCH_S = 2.0
@@ -96,20 +96,30 @@ class Board(anywidget.AnyWidget):
     def update(self) -> None:
         """Read the runs again now."""
         with self._reading:
-            grown = [seen.look() for seen in self._seen]
-            if any(grown):
-                self.plots = plots([[self._seen[i].series for i in group["runs"]] for group in self._groups])
-                self.outcomes = [seen.outcomes for seen in self._seen]
-            self.alerts = [
-                {"run": i, "level": alert.level, "text": alert.text, "advice": alert.advice}
-                for i, seen in enumerate(self._seen)
-                for alert in seen.alerts()
-            ]
-            if self.ended and not self.live.get("frames"):
-                self.live = next(filter(None, (seen.last_game() for seen in self._seen[:1])), {})
-            view = self._look()
-            if {**view, "seen_at": 0} != {**self.view, "seen_at": 0}:
-                self.view = view
+            for seen in self._seen:
+                seen.glance()
+            try:
+                self._read()
+            finally:
+                self._publish()
+
+    def _read(self) -> None:
+        grown = [seen.read() for seen in self._seen]
+        if any(grown):
+            self.plots = plots([[self._seen[i].series for i in group["runs"]] for group in self._groups])
+            self.outcomes = [seen.outcomes for seen in self._seen]
+        self.alerts = [
+            {"run": i, "level": alert.level, "text": alert.text, "advice": alert.advice}
+            for i, seen in enumerate(self._seen)
+            for alert in seen.alerts()
+        ]
+        if self.ended and not self.live.get("frames"):
+            self.live = self._seen[0].last_game() or {}
+
+    def _publish(self) -> None:
+        view = self._look()
+        if {**view, "seen_at": 0} != {**self.view, "seen_at": 0}:
+            self.view = view
 
     def static_html(self) -> str:
         """What is known so far, as HTML without script."""
@@ -124,13 +134,25 @@ class Board(anywidget.AnyWidget):
         self._thread.start()
 
     def _follow(self) -> None:
+        due = 0.0
         while not self.ended:
             started = time.monotonic()
             # A store that cannot be read just now (a full disk, a moved folder) may be readable later.
             with contextlib.suppress(AigymError, OSError):
-                self.update()
-            took = time.monotonic() - started
-            self._play(until=started + max(POLL_S, took / SHARE))
+                if started < due:
+                    self._glance()
+                if started >= due or self.ended:
+                    self.update()
+                    due = started + max(READ_S, (time.monotonic() - started) / SHARE)
+            self._play(until=started + POLL_S)
+
+    def _glance(self) -> None:
+        """Look how far the runs are. That the last has ended is told once its record is read."""
+        with self._reading:
+            for seen in self._seen:
+                seen.glance()
+            if not self.ended:
+                self._publish()
 
     def _play(self, until: float) -> None:
         """Wait; while somebody looks, say so to the run and hand on the frames of its game."""

@@ -1,7 +1,8 @@
 """What a board knows of one run: its status, what it recorded, the game that is played beside it.
 
     seen = Watched(run)
-    seen.look()             reads status and, when it has grown, metrics and outcomes; True when they have
+    seen.glance()           reads its status
+    seen.read()             reads metrics and outcomes if they may have grown; whether they have
     seen.series, seen.outcomes, seen.alerts()
     seen.game()             what is new in the run's live.json, None where nothing is
     seen.last_game()        how the newest recorded episode looked at its end
@@ -76,8 +77,8 @@ class Watched:
         config: dict[str, Any] = self.record.config.get(algo, {}) if isinstance(algo, str) else {}
         return config
 
-    def look(self) -> bool:
-        """Read the status again, and the store where it may have grown."""
+    def glance(self) -> None:
+        """Read the status again: one small file."""
         status = self.run.status()
         if status.step < self.status.step:  # resumed from a checkpoint: what came after it may be gone
             self.series, self._since = {}, -1
@@ -85,7 +86,10 @@ class Watched:
         self.status = status
         if status.state == "running" and (not self._way or self._way[-1][1] < status.step):
             self._way.append((status.heartbeat, status.step))
-        if (here := (status.step, self.ended)) == self._read_to:
+
+    def read(self) -> bool:
+        """Read what was recorded since the last time; False where nothing can have been."""
+        if (here := (self.status.step, self.ended)) == self._read_to:
             return False
         grown = self._read_metrics()
         if grown or self._read_to is None or self.ended:

@@ -1,0 +1,97 @@
+"""A training watched and steered on its board, in a real browser."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from labs import Lab
+
+from aigym_kernel.store import Store
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+TRAIN = """
+import aigym_kernel as aigym
+run = aigym.train("aigym/Snake-v0", total_timesteps=20_000_000)
+run
+"""
+WAIT = "run.wait()\nrun.status().state"
+LIVE = ".aigym-live"
+BADGE = f"document.querySelector('{LIVE} .aigym-heading .aigym-badge')?.innerText"
+PIXELS = f"""
+(() => {{
+  const canvas = document.querySelector('{LIVE} canvas');
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let sum = 0;
+  for (let i = 0; i < data.length; i += 16) sum = (sum * 31 + data[i]) % 1000003;
+  return sum;
+}})()
+"""
+
+
+def test_a_training_is_watched_and_steered(lab: Lab) -> None:
+    lab.open("steer.ipynb", TRAIN, WAIT)
+    lab.wait(f"{LIVE} .aigym-line")
+    cells = lab.cells()
+    run = Store(lab.store).run_folder(Store(lab.store).run_ids()[-1])
+    steering = run / "control.json"
+    told = f"document.querySelector('{LIVE} .aigym-told').innerText"
+
+    # The game moves: its picture changes while somebody looks.
+    lab.wait(f"{LIVE} canvas.aigym-board")
+    seen = set()
+    for _ in range(8):
+        seen.add(lab.page.evaluate(PIXELS))
+        lab.page.wait_for_timeout(300)
+    assert len(seen) >= 4
+    assert "return so far" in lab.text(f"{LIVE} .aigym-game")
+    lab.wait(f"{LIVE} .aigym-outcome:has-text('wall')")
+
+    # By keys: the cursor goes over all charts, pause and resume; the notebook does not hear of it.
+    lab.page.locator(f"{LIVE} .aigym-charts").focus()
+    for key in ("ArrowRight", "ArrowRight", "b", "x", "d", "d"):
+        lab.page.keyboard.press(key)
+    cursors = f"[...document.querySelectorAll('{LIVE} .aigym-cursor')]"
+    assert lab.page.evaluate(
+        f"{cursors}.length > 8 && {cursors}.every(c => c.getAttribute('visibility') == 'visible')"
+    )
+    lab.page.keyboard.press("Escape")
+    assert lab.page.evaluate(f"{cursors}.every(c => c.getAttribute('visibility') == 'hidden')")
+    lab.page.keyboard.press("p")
+    lab.expect(f"{BADGE} == 'paused'")
+    lab.page.locator(f"{LIVE} button:has-text('Resume')").click()
+    lab.expect(f"{BADGE} == 'running'")
+
+    # A learning rate that is none is told here, a good one reaches the run.
+    rate = lab.page.locator(f"{LIVE} input[aria-label='learning rate']")
+    rate.fill("fast")
+    rate.press("Enter")
+    lab.expect(f"{told}.includes('above 0')")
+    rate.fill("1e-3")
+    lab.page.locator(f"{LIVE} button:has-text('Set')").click()
+    lab.expect(f"{told}.includes('0.001')")
+    lab.page.select_option(f"{LIVE} select[aria-label=speed]", "watch")
+    lab.expect(f"{told}.includes('watch')")
+    asked = json.loads(steering.read_text(encoding="utf-8"))
+    assert (asked["learning_rate"], asked["speed"], asked["paused"]) == (0.001, "watch", False)
+    lab.shot("board-running-light-1280", LIVE)
+    lab.page.locator(f"{LIVE} button:has-text('Save')").click()
+    lab.expect(f"{told}.includes('saves')")
+    lab.expect(f"document.querySelector('{LIVE} button[title*=\"last saved at\"]') !== null")
+
+    lab.page.locator(f"{LIVE} .aigym-stop").click()
+    lab.expect(f"{BADGE} == 'stopped'")
+    lab.expect("document.querySelector('.jp-Notebook').innerText.includes(\"'stopped'\")")
+    assert lab.cells() == cells
+    kept = "window.jupyterapp.shell.currentWidget.content.model.cells.get(0).outputs.get(0).data['text/html']"
+    page = str(lab.page.evaluate(kept))
+    assert ">stopped</span>" in page
+    assert "episodes ended" in page
+    assert len(page) < 150_000
+    lab.theme("JupyterLab Dark")
+    lab.page.set_viewport_size({"width": 800, "height": 900})
+    lab.shot("board-stopped-dark-800", LIVE)
+    fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{LIVE}'))"
+    assert lab.page.evaluate(fits)
+    lab.theme("JupyterLab Light")
