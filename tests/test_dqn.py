@@ -321,6 +321,144 @@ def test_what_cannot_be_trained_is_told_first() -> None:
     assert set(ALGORITHMS) == {"ppo", "dqn"}
 
 
+def history(updates: Iterator[Update], rest: int = 99) -> list[Any]:
+    """All that can be compared of the next updates: metrics, whole trajectories, weights."""
+    return [
+        (
+            update.step,
+            {k: v for k, v in update.metrics.items() if k != "steps_per_second"},
+            [
+                (t.seed, t.observations.tolist(), t.actions.tolist(), t.rewards.tolist())
+                for t in update.trajectories
+            ],
+            [value.tolist() for value in update.policy.state_dict().values()],
+        )
+        for update in itertools.islice(updates, rest)
+    ]
+
+
+SNAKE_PICTURE = {
+    "layers": [
+        {"type": "conv", "filters": 4, "kernel_size": 3, "activation": "relu"},
+        {"type": "flatten"},
+        {"type": "dense", "units": 16, "activation": "relu"},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("env", "env_kwargs", "changes"),
+    [
+        ("CartPole-v1", None, {"n_step": 3}),
+        ("CartPole-v1", None, {"buffer_size": 300, "total_timesteps": 3_000}),  # the ring has gone round
+        (
+            "CartPole-v1",
+            None,
+            {"priority_exponent": 0.0, "tau": 1.0, "target_update_interval": 7, "double": False},
+        ),
+        (
+            "aigym/Snake-v0",
+            {"size": 5, "observation": "image"},
+            {"network": SNAKE_PICTURE, "dueling": False, "total_timesteps": 1_200},
+        ),
+    ],
+)
+def test_a_resumed_training_goes_on_to_the_last_bit(
+    env: str, env_kwargs: Any, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    config = tiny(**changes)
+    whole = history(dqn(env, config, env_kwargs=env_kwargs))
+    updates = dqn(env, config, env_kwargs=env_kwargs)
+    assert history(updates, 1) == whole[:1]
+    path = next(updates).checkpoint(tmp_path / "latest.safetensors")
+    updates.close()
+    resumed = history(dqn(env, env_kwargs=env_kwargs, resume=path))
+    step, metrics, _, weights = whole[1]
+    assert resumed[0] == (step, metrics, [], weights)
+    assert resumed[1:] == whole[2:]
+
+
+def test_a_training_that_has_not_begun_or_is_over_is_resumed_too(tmp_path: Path) -> None:
+    config = tiny(total_timesteps=1_500)
+    updates = dqn("CartPole-v1", config)
+    start = next(updates).checkpoint(tmp_path / "start")
+    *_, over = updates
+    assert history(dqn("CartPole-v1", resume=start))[-1][-1] == [
+        value.tolist() for value in over.policy.state_dict().values()
+    ]
+    end = over.checkpoint(tmp_path / "end")
+    assert [u.step for u in dqn("CartPole-v1", resume=end)] == [1_504]
+    longer = DQNConfig(**{**TINY, "total_timesteps": 3_000})
+    assert [u.step for u in dqn("CartPole-v1", longer, resume=end)] == [1_504, 2_512, 3_008]
+
+
+def test_a_checkpoint_holds_the_filled_rows_alone_and_is_of_its_update(tmp_path: Path) -> None:
+    updates = dqn("CartPole-v1", tiny(buffer_size=100_000))
+    first = next(updates)
+    next(updates)
+    second = next(updates)
+    # 2,016 steps of twice 4 float32 and five numbers more, and two networks with Adam's moments.
+    assert second.checkpoint(tmp_path / "second").stat().st_size < 200_000
+    with pytest.raises(TrainingError, match=r"this update is past: call update\.checkpoint before"):
+        first.checkpoint(tmp_path / "first")
+    assert [path.name for path in tmp_path.iterdir()] == ["second"]
+
+
+def test_the_learning_rate_can_be_changed_and_falls_on_from_there(tmp_path: Path) -> None:
+    def rates(resume_at: int | None) -> list[float]:
+        updates = dqn("CartPole-v1", tiny(total_timesteps=3_000))
+        found = [next(updates).step * 0.0, next(updates).metrics["learning_rate"]]
+        update = updates.send({"learning_rate": 0.5})
+        if resume_at is not None:
+            path = update.checkpoint(tmp_path / "one")
+            updates = dqn("CartPole-v1", resume=path)
+            update = next(updates)
+        return [*found, update.metrics["learning_rate"], *(u.metrics["learning_rate"] for u in updates)]
+
+    found = rates(None)
+    assert found[1] < 1e-3
+    assert 0.3 < found[2] < 0.5
+    assert found[2:] == sorted(found[2:], reverse=True)
+    assert found[-1] < 0.01
+    assert rates(2) == found
+    updates = dqn("CartPole-v1", tiny())
+    next(updates)
+    with pytest.raises(UnknownName, match="learning_rate"):
+        updates.send({"rate": 0.5})
+
+
+def test_a_training_starts_from_a_policy_or_a_module() -> None:
+    *_, trained = dqn("CartPole-v1", tiny(total_timesteps=1_000))
+    before = [value.tolist() for value in trained.policy.state_dict().values()]
+    updates = dqn("CartPole-v1", tiny(network=(7,)), policy=trained.policy)
+    first = next(updates)
+    assert [value.tolist() for value in first.policy.state_dict().values()] == before
+    next(updates)
+    assert [value.tolist() for value in trained.policy.state_dict().values()] == before  # a copy learns
+    own = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), nn.ReLU())
+    *_, learned = dqn("CartPole-v1", tiny(total_timesteps=1_000), policy=own)
+    assert learned.metrics["td_loss"] > 0
+    for policy, says in (
+        (Policy(BOX, spaces.Discrete(2), head="q"), "policy was made for observation_space Box"),
+        (Policy(*spaces_of("CartPole-v1")), "'actor-critic', which gives no action values"),
+    ):
+        with pytest.raises(TrainingError, match=f"dqn: .*{says}"):
+            next(dqn("CartPole-v1", tiny(), policy=policy))
+
+
+def spaces_of(env_id: str) -> tuple[Any, Any]:
+    env = gymnasium.make(env_id)
+    return env.observation_space, env.action_space
+
+
+def test_what_cannot_be_resumed_is_named(tmp_path: Path) -> None:
+    path = next(dqn("CartPole-v1", tiny())).checkpoint(tmp_path / "one")
+    with pytest.raises(TrainingError, match="training on CartPole-v1, not on Acrobot-v1"):
+        next(dqn("Acrobot-v1", resume=path))
+    with pytest.raises(TrainingError, match=r"trained with gamma=0\.99 and not 0\.5"):
+        next(dqn("CartPole-v1", tiny(gamma=0.5), resume=path))
+
+
 @pytest.mark.learning
 def test_cartpole_is_solved() -> None:
     update = last(dqn("CartPole-v1", DQNConfig.preset("CartPole-v1", seed=0, device="cpu")))

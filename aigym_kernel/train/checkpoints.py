@@ -77,11 +77,7 @@ class Checkpoint:
         Raises:
             TrainingError: another algorithm, environment, keyword argument or space.
         """
-        if algo != self.algo:
-            raise TrainingError(
-                f"{self.path} is a checkpoint of {self.algo} and cannot be resumed by {algo}; "
-                f"use {self.algo}(..., resume=...)"
-            )
+        self._check_algo(algo)
         if env_id != self.env_id:
             raise TrainingError(
                 f"{self.path} is a checkpoint of a training on {self.env_id}, not on {env_id}; name that "
@@ -100,6 +96,13 @@ class Checkpoint:
                     f"{self.path} was trained for {kind} {own}, {env_id} has {space}; the environment has "
                     "changed since: train anew"
                 )
+
+    def _check_algo(self, algo: str) -> None:
+        if algo != self.algo:
+            raise TrainingError(
+                f"{self.path} is a checkpoint of {self.algo} and cannot be resumed by {algo}; "
+                f"use {self.algo}(..., resume=...)"
+            )
 
     def config_for(self, cls: type[C], given: C | None = None) -> C:
         """The configuration to go on with: the checkpoint's, or ``given``, which may differ in
@@ -212,12 +215,12 @@ def save(
     return target
 
 
-def load(path: str | Path) -> Checkpoint:
-    """Read a checkpoint that `save` wrote.
+def load(path: str | Path, algo: str | None = None) -> Checkpoint:
+    """Read a checkpoint that `save` wrote, of the algorithm ``algo``, or of any.
 
     Raises:
-        TrainingError: there is none, it is cut short or another file, a newer version of this package wrote
-            it, or its weights are NaN.
+        TrainingError: there is none, it is cut short or another file, another algorithm or a newer version
+            of this package wrote it, or its weights are NaN.
     """
     where = Path(path)
     header, tensors = _read(where, "")
@@ -230,7 +233,7 @@ def load(path: str | Path) -> Checkpoint:
         else:
             _put(state, tuple(map(_unescape, at.split("/"))), value.numpy() if kind == "array" else value)
     _check_finite(weights, f"{where} cannot be used: ")
-    return Checkpoint(
+    checkpoint = Checkpoint(
         path=where,
         algo=header["algo"],
         config=json.loads(header["config"]),
@@ -242,6 +245,9 @@ def load(path: str | Path) -> Checkpoint:
         policy_header=json.loads(header["policy"]),
         weights=weights,
     )
+    if algo is not None:
+        checkpoint._check_algo(algo)
+    return checkpoint
 
 
 def load_policy(path: str | Path, network: Network | None = None) -> Policy:

@@ -16,25 +16,31 @@ A generator like `ppo`: ``break`` ends it, nothing is stored here, every finishe
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
+import gymnasium
 import torch
 from torch import nn
 
 from aigym_kernel import settings
 from aigym_kernel.batches import Batch as Trajectories
-from aigym_kernel.batches import Update, join
+from aigym_kernel.batches import Update, empty, join
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train import configs, fast
+from aigym_kernel.train import checkpoints, configs, fast
 from aigym_kernel.train.collect import Collector, Finished, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.replay import Batch, Replay
+from aigym_kernel.train.schedules import Decay, heed
+
+Space = gymnasium.Space[Any]
 
 UPDATE_STEPS = 1_000
 """An Update comes after at least so many environment steps."""
@@ -146,73 +152,132 @@ def dqn(
     config: DQNConfig | None = None,
     *,
     env_kwargs: Mapping[str, Any] | None = None,
-) -> Iterator[Update]:
+    policy: Policy | nn.Module | None = None,
+    resume: str | Path | None = None,
+) -> Generator[Update, Mapping[str, Any] | None, None]:
     """Train a policy; yields an Update with no metrics at step 0, then one after each 1,000 steps or more.
+
+    ``updates.send({"learning_rate": x})`` gives the next update: the rate is x from there on, and falls from
+    x to 0. ``update.checkpoint(path)`` writes all that the training needs to go on from there, the replay
+    buffer included: with a full one of 100,000 transitions about as many times 2 observations.
 
     Args:
         env: an environment's id, or a function that builds one.
-        config: default: the preset for this id.
+        config: default: the preset for this id, or the checkpoint's.
         env_kwargs: passed to each environment.
+        policy: one to start from; a copy of it is trained, with its own network. A module: see `Policy`.
+        resume: a checkpoint of a training on this environment. The first Update is the one at which it was
+            written, with its metrics and without its trajectories; the rest is what would have come, on the
+            CPU to the last bit.
 
     Metrics: ``return_mean``, ``return_q10``, ``return_q90`` and ``length_mean`` of the last 100 finished
     training episodes (absent until one has finished); ``td_loss`` (half the mean squared TD error) and
     ``q_mean`` once learning has started; ``epsilon``, ``learning_rate``, ``steps_per_second``.
 
     Raises (at the first step of the loop, before anything is trained):
-        UnknownName, TrainingError, AigymError: see `check`.
+        UnknownName, TrainingError, AigymError: see `check`, `begin`, `checkpoints.load`.
     Raises (later):
         TrainingError: the environment gave a NaN or infinite observation or reward.
+        UnknownName, TrainingError: see `schedules.heed`, for what was sent.
     """
-    config = DQNConfig.preset(env if isinstance(env, str) else "") if config is None else config
-    if not isinstance(config, DQNConfig):
+    checkpoint = None if resume is None else checkpoints.load(resume, "dqn")
+    if config is None and checkpoint is None:
+        config = DQNConfig.preset(env if isinstance(env, str) else "")
+    if not isinstance(config, DQNConfig | None):
         raise TrainingError(f"dqn: config={config!r} is no DQNConfig; see DQNConfig.preset")
+    if checkpoint is not None:
+        config = checkpoint.config_for(DQNConfig, config)
+    assert config is not None
     check(env, env_kwargs)
     device = settings.device(config.device)
     generator = torch.Generator(device).manual_seed(config.seed)
     envs = make_vec(env, config.n_envs, config.seed, env_kwargs, backend=config.vectorize)
     try:
-        policy = Policy(
-            envs.single_observation_space,
-            envs.single_action_space,
-            config.network,
-            torch.Generator().manual_seed(config.seed),
-            head="dueling" if config.dueling else "q",
-        ).to(device)
-        learner = Learner(policy, config)
         collector = Collector(envs, env, env_kwargs, agent="dqn")
-        finished = Finished()
+        seen, act = envs.single_observation_space, envs.single_action_space
+        where: dict[str, Any] = {"env_id": collector.env_id, "env_kwargs": env_kwargs or {}}
+        if checkpoint is None:
+            learned = begin(policy, seen, act, config)
+        else:
+            checkpoint.check("dqn", **where, observation_space=seen, action_space=act)
+            learned = checkpoint.policy(None if policy is None else begin(policy, seen, act, config))
         batch = config.n_envs * config.train_freq
         rounds = math.ceil(config.total_timesteps / batch)
-        total, step, told = rounds * batch, 0, 0
-        parts: list[Trajectories] = []
-        yield Update(step=0, total_steps=total, metrics={}, policy=policy)
-        started = time.perf_counter()
-        while step < total:
-            policy.epsilon = epsilon(config, step / total) if step >= config.learning_starts else 1.0
-            with one_thread(policy):
-                rollout = collector.collect(policy, config.train_freq, generator)
-                learner.replay.add(rollout)
-                step += batch
-                if step >= config.learning_starts:
-                    learner.learn(step / total)
-            parts.append(rollout.trajectories)
-            if step - told < UPDATE_STEPS and step < total:
-                continue
-            trajectories = join(parts)
-            finished.add(trajectories)
-            metrics = learner.metrics() | finished.metrics()
-            metrics["epsilon"] = policy.epsilon
-            metrics["steps_per_second"] = (step - told) / (time.perf_counter() - started)
-            yield Update(
-                step=step,
-                total_steps=total,
+        learner = Learner(learned.to(device), config, rounds)
+        finished = Finished()
+        parts: dict[str, Any] = {"collector": collector, "finished": finished, "learner": learner}
+        done, metrics = 0, dict[str, float]()
+        if checkpoint is not None:
+            done, metrics = checkpoint.step // batch, dict(checkpoint.state["metrics"])
+            for name, part in parts.items():
+                part.restore(checkpoint.state[name])
+            generator.set_state(checkpoint.state["generator"])
+
+        def write(path: str | Path, at: int) -> Path:
+            if at != done:
+                raise TrainingError("this update is past: call update.checkpoint before the next one")
+            state = {name: part.state() for name, part in parts.items()}
+            state |= {"metrics": metrics, "generator": generator.get_state()}
+            step = done * batch
+            return checkpoints.save(
+                path, algo="dqn", config=config, step=step, policy=learned, state=state, **where
+            )
+
+        trajectories = empty(collector.env_id, "dqn")
+        while True:
+            message = yield Update(
+                step=done * batch,
+                total_steps=rounds * batch,
                 metrics=metrics,
                 trajectories=trajectories,
-                policy=policy,
+                policy=learned,
+                checkpoint=functools.partial(write, at=done),
             )
-            told, parts, started = step, [], time.perf_counter()
+            heed(message, learner.rate, at=done)
+            if done >= rounds:
+                return
+            started, before, played = time.perf_counter(), done, list[Trajectories]()
+            while done < rounds and (done - before) * batch < UPDATE_STEPS:
+                learns = done * batch >= config.learning_starts
+                learned.epsilon = epsilon(config, done / rounds) if learns else 1.0
+                with one_thread(learned):
+                    rollout = collector.collect(learned, config.train_freq, generator)
+                    learner.replay.add(rollout)
+                    done += 1
+                    if done * batch >= config.learning_starts:
+                        learner.learn(done)
+                played.append(rollout.trajectories)
+            trajectories = join(played)
+            finished.add(trajectories)
+            metrics = learner.metrics() | finished.metrics()
+            metrics["epsilon"] = learned.epsilon
+            metrics["steps_per_second"] = (done - before) * batch / (time.perf_counter() - started)
     finally:
         envs.close()
+
+
+def begin(policy: Policy | nn.Module | None, seen: Space, act: Space, config: DQNConfig) -> Policy:
+    """The policy that a training starts with: a new one, or a copy of the one that was given.
+
+    Raises:
+        TrainingError: it is for other spaces, gives no action values, or is recurrent.
+    """
+    if not isinstance(policy, Policy):
+        network = config.network if policy is None else copy.deepcopy(policy)
+        random = torch.Generator().manual_seed(config.seed)
+        return Policy(seen, act, network, random, head="dueling" if config.dueling else "q")
+    for kind, own, theirs in (
+        ("observation_space", policy.observation_space, seen),
+        ("action_space", policy.action_space, act),
+    ):
+        if own != theirs:
+            raise TrainingError(f"dqn: policy was made for {kind} {own}, the environment has {theirs}")
+    if policy.head == "actor-critic":
+        raise TrainingError(
+            "dqn: policy has the head 'actor-critic', which gives no action values; start from one that dqn "
+            'trained, or from Policy(..., head="dueling")'
+        )
+    return copy.deepcopy(policy)
 
 
 def epsilon(config: DQNConfig, progress: float) -> float:
@@ -225,7 +290,7 @@ def epsilon(config: DQNConfig, progress: float) -> float:
 class Learner:
     """The online and the target network, the replay buffer, and how they learn."""
 
-    def __init__(self, policy: Policy, config: DQNConfig) -> None:
+    def __init__(self, policy: Policy, config: DQNConfig, rounds: int) -> None:
         self.replay = Replay(
             config.buffer_size,
             n_envs=config.n_envs,
@@ -239,18 +304,20 @@ class Learner:
         self._parameters = list(policy.actor.parameters())
         fused = policy.device.type != "mps"
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, eps=1e-5, fused=fused)
-        self._batches = 0
+        self._rounds, self._batches = rounds, 0
         self._records: list[torch.Tensor] = []
-        self._rate = config.learning_rate
+        self.rate = Decay(config.learning_rate, "linear", over=rounds)
+        self._rate = config.learning_rate  # the one last used
 
-    def learn(self, progress: float) -> None:
-        """``gradient_steps`` batches; ``progress`` in [0, 1] of the training sets learning rate and beta."""
+    def learn(self, done: int) -> None:
+        """``gradient_steps`` batches; ``done`` of all rounds set learning rate and beta."""
         config = self._config
         if not len(self.replay):
             return
-        self._rate = config.learning_rate * max(1 - progress, 1e-3)
+        self._rate = self.rate.at(done - 1)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
+        progress = done / self._rounds
         beta = config.priority_correction + progress * (1 - config.priority_correction)
         step = fast.dqn_step(self._policy, self._target, self._optimizer, config) or self._step
         self._policy.train()
@@ -292,6 +359,25 @@ class Learner:
             metrics |= dict(zip(("td_loss", "q_mean"), means))
         self._records = []
         return metrics
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs beside the policy: arrays of the replay buffer itself, not copies."""
+        return {
+            "target": dict(self._target.state_dict()),
+            "optimizer": checkpoints.optimizer_state(self._optimizer),
+            "replay": self.replay.state(),
+            "rate": self.rate.state(),
+            "last_rate": self._rate,
+            "batches": self._batches,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`; the policy is restored by its owner, before."""
+        self._target.load_state_dict(state["target"])
+        checkpoints.restore_optimizer(self._optimizer, state["optimizer"])
+        self.replay.restore(state["replay"])
+        self.rate.restore(state["rate"])
+        self._rate, self._batches = float(state["last_rate"]), int(state["batches"])
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ importance weights: Schaul et al. 2016 (arXiv 1511.05952), section 3.3 and 3.4. 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +133,32 @@ class Replay:
         self._highest = max(self._highest, float(priorities.max()))
         self._tree.set(batch.indices, priorities)
 
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs: the rows that are filled, as views of the buffer's own arrays."""
+        filled = min(self._written, self._rows)
+        state: dict[str, Any] = {
+            "columns": {name: values[:filled] for name, values in self._columns.items()},
+            "head": self._head,
+            "written": self._written,
+            "highest": self._highest,
+            "random": self._random.bit_generator.state,
+        }
+        if self._tree is not None:
+            state["priorities"] = self._tree.leaves(filled * self._envs)
+        return state
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state` of a buffer of the same size."""
+        for name, values in state.get("columns", {}).items():
+            self._columns[name] = np.zeros((self._rows, *values.shape[1:]), values.dtype)
+            self._columns[name][: len(values)] = values
+        self._head, self._written = int(state["head"]), int(state["written"])
+        self._highest = float(state["highest"])
+        self._random.bit_generator.state = state["random"]
+        if self._tree is not None:
+            leaves = np.asarray(state["priorities"])
+            self._tree.set(np.arange(len(leaves)), leaves)
+
     def _set(self, rows: NDArray[np.int64], priority: float) -> None:
         assert self._tree is not None
         indices = ((rows % self._rows)[:, None] * self._envs + np.arange(self._envs)).ravel()
@@ -152,6 +179,10 @@ class _SumTree:
 
     def values(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         return self._sums[self._first + indices]
+
+    def leaves(self, count: int) -> NDArray[np.float64]:
+        """The first ``count`` priorities; sums follow from them."""
+        return self._sums[self._first : self._first + count]
 
     def set(self, indices: NDArray[np.int64], priorities: NDArray[np.float64]) -> None:
         at = self._first + indices
