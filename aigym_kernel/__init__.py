@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aigym_kernel.agents import policy_agent, random_agent, replay, scripted
     from aigym_kernel.batches import Update
     from aigym_kernel.comparison import compare
+    from aigym_kernel.devices import devices
     from aigym_kernel.differences import diff
     from aigym_kernel.doctor import doctor
     from aigym_kernel.envs import make
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.overview import leaderboard, newest_training, runs
     from aigym_kernel.replays import resimulate, verify_replays
-    from aigym_kernel.runs import Run, load_run, rollout, train
+    from aigym_kernel.runs import Run, Runs, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
     from aigym_kernel.search import similar
@@ -73,6 +74,7 @@ _HOME = {
     "Program": "sandboxes",
     "Ray": "executors",
     "Run": "runs",
+    "Runs": "runs",
     "Score": "trajectories",
     "Step": "trajectories",
     "Store": "store",
@@ -82,6 +84,7 @@ _HOME = {
     "check_env": "train.checking",
     "clone": "train",
     "compare": "comparison",
+    "devices": "devices",
     "diff": "differences",
     "doctor": "doctor",
     "dqn": "train",
@@ -134,6 +137,7 @@ __all__ = [
     "Program",
     "Ray",
     "Run",
+    "Runs",
     "Score",
     "Step",
     "Store",
@@ -144,6 +148,7 @@ __all__ = [
     "check_env",
     "clone",
     "compare",
+    "devices",
     "diff",
     "doctor",
     "dqn",

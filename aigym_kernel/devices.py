@@ -168,22 +168,23 @@ def use_threads(count: int) -> int:
 
 
 class Meter:
-    """How much this process uses, at most every `METER_S` seconds."""
+    """How much this process uses, at most every ``every_s`` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = METER_S) -> None:
+        self._every_s = every_s
         self._process = psutil.Process()
         self._process.cpu_percent()  # The first call only starts the clock.
-        self._due = time.monotonic() + METER_S
+        self._due = time.monotonic() + every_s
         self._has_percent = True
 
     def read(self, device: str = "cpu") -> dict[str, float]:
         """``cpu_percent`` (100 is one core) since the last reading and ``rss_mb``; on CUDA also
         ``gpu_memory_mb``, what torch holds of it, and ``gpu_percent`` where pynvml is installed. Empty when
-        the last reading is less than `METER_S` ago."""
+        the last reading is less than that ago."""
         now = time.monotonic()
         if now < self._due:
             return {}
-        self._due = now + METER_S
+        self._due = now + self._every_s
         read = {
             "cpu_percent": self._process.cpu_percent(),
             "rss_mb": self._process.memory_info().rss / _MB,

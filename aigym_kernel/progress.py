@@ -52,7 +52,7 @@ def wanted() -> bool:
 
 
 def _terminal() -> bool:
-    return "ipykernel" not in sys.modules and sys.stderr.isatty() and sys.stdout.isatty()
+    return "ipykernel" not in sys.modules and sys.stderr.isatty()
 
 
 def _headless() -> bool:
@@ -86,7 +86,8 @@ class _Lines:
         line = f"{self._name}: {share} ({step:,} of {total:,} steps) {_told(found)}"
         if line != self._last:
             self._last = line
-            print(line, flush=True)
+            # Of a command, standard output is for its answer; of a cell, it is what papermill logs.
+            print(line, file=sys.stdout if "ipykernel" in sys.modules else sys.stderr, flush=True)
 
 
 def _told(found: Sequence[RunStatus]) -> str:

@@ -166,10 +166,19 @@ def test_any_sql_value_is_json() -> None:
 
 
 def test_train_runs_sql_and_index() -> None:
-    result = answer("train", "CartPole-v1", "--algo", "ppo", "--total-timesteps", 3000, "--seed", 1)
+    done = aigym(
+        *("train", "CartPole-v1", "--algo", "ppo", "--steps", 3000, "--seed", 1, "--json"),
+        *("--set", "learning_rate=1e-3", "--set", "network=[32, 32]", "--record", 2),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ppo CartPole-v1: 100%" in done.stderr
+    result = json.loads(done.stdout)
     assert {"run_id", "return_mean", "eval_return_mean", "steps_per_second"} <= set(result)
     assert result["state"] == "done"
     assert result["eval_return_mean"] > 0
+    config = Store().run(result["run_id"]).config
+    assert (config["ppo"]["learning_rate"], config["ppo"]["network"]) == (1e-3, [32, 32])
+    assert config["run"]["record"] == 2
     [run] = answer("runs")
     assert (run["run_id"], run["state"]) == (result["run_id"], "done")
     counted = answer("sql", "select count(*) as n from trajectories")
@@ -179,9 +188,29 @@ def test_train_runs_sql_and_index() -> None:
     assert counted[0]["n"] > 0
 
 
+def test_a_training_is_steered_from_another_terminal() -> None:
+    run = Store().add_run(RunRecord(run_id="t", kind="train", name="t", config={"algo": "ppo"})).name
+    assert answer("training", "save")["run_id"] == run
+    assert answer("training", "pause", run) == {"run_id": run, "asked": "pause"}
+    answer("training", "set", run, "--speed", "watch", "--learning-rate", 0.01)
+    asked = json.loads((Store().run_folder(run) / "control.json").read_text())
+    assert asked == {"paused": True, "speed": "watch", "learning_rate": 0.01, "save": 1}
+    assert "unknown speed 'slow'" in aigym("training", "set", run, "--speed", "slow").stderr
+
+
+def test_devices_are_told_with_the_reason() -> None:
+    found = answer("devices")
+    assert found["found"][0]["name"] == "cpu"
+    assert found["found"][0]["memory_free"] > 0
+    assert found["chosen"] in found["why"]
+
+
 def test_a_users_mistakes_are_one_line_and_exit_code_2() -> None:
     cases = [
         (["train", "CartPole-v11"], "Did you mean 'CartPole-v1'"),
+        (["train", "CartPole-v1", "--set", "gamma"], "'gamma' is no NAME=VALUE"),
+        (["train", "CartPole-v1", "--seeds", "a-b"], "write 0,1,2 or 0-4"),
+        (["training", "pause"], "no store"),
         (["sql", "select 1"], "no store"),
         (["runs"], "no store"),
         (["run", "absent.ipynb"], "no notebook at"),

@@ -2,7 +2,7 @@
 
     aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
     aigym train ENV | runs | sql QUERY | similar TEXT | index rebuild | run NOTEBOOK -p name value
-    aigym dashboard [--port 8866]
+    aigym training pause|resume|stop|save|set [RUN] | devices | dashboard [--port 8866]
     aigym store export PATH | store import PATH | store merge FOLDER | store compact [RUN]
     aigym store export-run RUN PATH | store import-run PATH
     aigym store check | store delete RUN | store restore [RUN] | store tag ID TAG... | store note ID TEXT
@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from aigym_kernel.cli.activities import dashboard, run, train
+from aigym_kernel.cli.activities import dashboard, run, train, training
 from aigym_kernel.cli.boxes import execute
 from aigym_kernel.cli.output import answer, as_json
 from aigym_kernel.cli.sandboxes import sandbox
@@ -57,5 +57,29 @@ def doctor(json_: bool) -> None:
     sys.exit(0 if found.healthy else 1)
 
 
-for _command in (tasks, judge, execute, sandbox, train, runs, sql_, similar, index, store, run, dashboard):
+@main.command()
+@as_json
+def devices(json_: bool) -> None:
+    """Say what trainings can compute on here, and what they use."""
+    from aigym_kernel.devices import devices as look
+
+    found = look()
+    answer(found.to_dict(), json_, lambda: found)
+
+
+for _command in (
+    tasks,
+    judge,
+    execute,
+    sandbox,
+    train,
+    training,
+    runs,
+    sql_,
+    similar,
+    index,
+    store,
+    run,
+    dashboard,
+):
     main.add_command(_command)
