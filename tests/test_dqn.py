@@ -417,9 +417,9 @@ def test_the_learning_rate_can_be_changed_and_falls_on_from_there(tmp_path: Path
 
     found = rates(None)
     assert found[1] < 1e-3
-    assert 0.3 < found[2] < 0.5
+    assert 0.2 < found[2] < 0.5
     assert found[2:] == sorted(found[2:], reverse=True)
-    assert found[-1] < 0.01
+    assert found[-1] < 0.05
     assert rates(2) == found
     updates = dqn("CartPole-v1", tiny())
     next(updates)
