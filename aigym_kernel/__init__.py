@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from aigym_kernel.trained import load_agent
     from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
     from aigym_kernel.widgets.board import board
+    from aigym_kernel.widgets.builder import network_builder
     from aigym_kernel.widgets.explorer import explore
     from aigym_kernel.widgets.launcher import launch
     from aigym_kernel.widgets.review import review
@@ -103,6 +104,7 @@ _HOME = {
     "load_task": "tasks",
     "make": "envs",
     "network": "train.outlines",
+    "network_builder": "widgets",
     "newest_training": "overview",
     "open_sandbox": "sandboxes",
     "open_snapshot": "sandboxes",
@@ -167,6 +169,7 @@ __all__ = [
     "load_task",
     "make",
     "network",
+    "network_builder",
     "newest_training",
     "open_sandbox",
     "open_snapshot",

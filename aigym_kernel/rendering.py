@@ -161,15 +161,20 @@ def alert_line(level: str, text: str, advice: str) -> Markup:
 def picture(svg: str, *, view: tuple[float, float], width: int, alt: str) -> Markup:
     """SVG elements, in a box of ``view`` units, as an image ``width`` pixels wide."""
     height = round(width * view[1] / view[0])
+    return Markup(
+        f'<img alt="{escape(alt)}" width="{width}" height="{height}" style="max-width:100%" '
+        f'src="{picture_source(svg, view=view, width=width)}">'
+    )
+
+
+def picture_source(svg: str, *, view: tuple[float, float], width: int) -> str:
+    """What a `picture` has as its ``src``."""
+    height = round(width * view[1] / view[0])
     whole = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {view[0]} {view[1]}" '
         f'width="{width}" height="{height}">{svg}</svg>'
     )
-    data = base64.b64encode(whole.encode()).decode()
-    return Markup(
-        f'<img alt="{escape(alt)}" width="{width}" height="{height}" style="max-width:100%" '
-        f'src="data:image/svg+xml;base64,{data}">'
-    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(whole.encode()).decode()}"
 
 
 def score(data: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ WIDGETS = {
     "explorer": source.EXPLORER,
     "board": source.BOARD,
     "launcher": ("drawing", "launcher"),
+    "builder": ("drawing", "builder"),
     "review": ("drawing", "review"),
 }
 

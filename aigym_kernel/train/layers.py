@@ -27,35 +27,36 @@ from aigym_kernel.errors import TrainingError, UnknownName
 ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "linear")
 RECURRENT = ("lstm", "gru")
 MAX_PARAMETERS = 200_000_000
-_REQUIRED = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A key of a layer: its bounds if it is a number (``whole`` or not), its default if it has one."""
+    """A key of a layer: its usual value, which it has unless ``required``, and its bounds if it is a number
+    (``whole`` or not)."""
 
+    usual: Any
+    required: bool = False
     least: float = 0
     most: float = 0
     whole: bool = True
-    default: Any = _REQUIRED
 
 
-_UNITS = Setting(least=1, most=65_536)
-_ACTIVATION = Setting(default="relu")
+_UNITS = Setting(usual=64, required=True, least=1, most=65_536)
+_ACTIVATION = Setting(usual="relu")
 TYPES: dict[str, dict[str, Setting]] = {
     "dense": {"units": _UNITS, "activation": _ACTIVATION},
     "conv": {
-        "filters": Setting(least=1, most=4_096),
-        "kernel_size": Setting(least=1, most=1_024),
-        "stride": Setting(least=1, most=1_024, default=1),
-        "padding": Setting(least=0, most=1_024, default=0),
+        "filters": Setting(usual=16, required=True, least=1, most=4_096),
+        "kernel_size": Setting(usual=3, required=True, least=1, most=1_024),
+        "stride": Setting(usual=1, least=1, most=1_024),
+        "padding": Setting(usual=0, least=0, most=1_024),
         "activation": _ACTIVATION,
     },
     "flatten": {},
     "lstm": {"units": _UNITS},
     "gru": {"units": _UNITS},
     "layer_norm": {},
-    "dropout": {"rate": Setting(least=0, most=0.99, whole=False)},
+    "dropout": {"rate": Setting(usual=0.1, required=True, least=0, most=0.99, whole=False)},
 }
 """Every type of layer with its keys."""
 
@@ -164,7 +165,7 @@ def _layer(number: int, given: object) -> Layer:
             f'network: layer {number} is {given!r}; write it as {{"type": "dense", "units": 64}}'
         )
     kind = given["type"]
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise UnknownName(f"type of layer {number}:", kind, TYPES)
     known = TYPES[kind]
     for key in given:
@@ -173,10 +174,10 @@ def _layer(number: int, given: object) -> Layer:
             raise UnknownName(f"key of layer {number} ({kind}):", key, known, hint)
     settings = {}
     for key, setting in known.items():
-        value = given.get(key, setting.default)
         where = f"network: layer {number} ({kind}): {key}"
-        if value is _REQUIRED:
-            raise TrainingError(f"{where} is missing")
+        if setting.required and key not in given:
+            raise TrainingError(f"{where} is missing; {setting.usual} is usual")
+        value = given.get(key, setting.usual)
         if setting is _ACTIVATION:
             if value not in ACTIVATIONS:
                 raise UnknownName(f"activation of layer {number} ({kind}):", value, ACTIVATIONS)

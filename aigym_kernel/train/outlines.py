@@ -82,8 +82,22 @@ class Outline:
 
     def picture(self) -> rendering.Markup:
         """The diagram, as a picture that needs nothing else."""
+        svg, view = self._diagram()
+        return rendering.picture(svg, view=view, width=view[0], alt=self.alt())
+
+    def picture_source(self) -> str:
+        """The same as an image's ``src``."""
+        svg, view = self._diagram()
+        return rendering.picture_source(svg, view=view, width=view[0])
+
+    def alt(self) -> str:
+        """The diagram in words."""
+        rows = "; ".join(f"{row.label}: {row.outputs}" for row in self._rows())
+        return f"network, input {self.inputs}; {rows}; {self._total()}"
+
+    def _diagram(self) -> tuple[str, tuple[int, int]]:
+        """SVG elements, and the box that they lie in."""
         column = _BOX + _NOTE
-        across = max(1, len(self.branches)) * column
         parts = [_box(0, 0, f"input {self.inputs}", _OTHER)]
         y = _ROW
         for row in self.shared:
@@ -99,13 +113,7 @@ class Outline:
                 below += _ROW
         deepest = y + _ROW * max((len(branch) for branch in self.branches), default=0)
         parts.append(_text(0, deepest + 4, self._total(), rendering.DULL))
-        alt = "; ".join(f"{row.label}: {row.outputs}" for row in self._rows())
-        return rendering.picture(
-            "".join(parts),
-            view=(across, deepest + _GAP),
-            width=across,
-            alt=f"network, input {self.inputs}; {alt}; {self._total()}",
-        )
+        return "".join(parts), (max(1, len(self.branches)) * column, deepest + _GAP)
 
 
 def network(
@@ -130,19 +138,29 @@ def network(
     """
     if algo not in _HEADS:
         raise UnknownName("algorithm", algo, _HEADS)
-    layers = parse(spec)
     if env is None:
-        rows = tuple(_unplaced(layers))
-        return Outline(inputs="?", shared=rows, branches=())
+        return Outline(inputs="?", shared=tuple(_unplaced(parse(spec))), branches=())
     one = env if isinstance(env, gymnasium.Env) else make_one(env, env_kwargs)
     try:
         name = env if isinstance(env, str) else one.spec.id if one.spec else type(one.unwrapped).__name__
-        check_spaces(one.observation_space, one.action_space, name, continuous=algo == "ppo")
-        own = isinstance(spec, Mapping)
-        return _outline(layers, own, one.observation_space, one.action_space, _HEADS[algo])
+        return outline(spec, one.observation_space, one.action_space, name=name, algo=algo)
     finally:
         if one is not env:
             one.close()
+
+
+def outline(
+    spec: object,
+    observation: gymnasium.Space[Any],
+    action: gymnasium.Space[Any],
+    *,
+    name: str,
+    algo: str,
+) -> Outline:
+    """The same for the spaces of an environment called ``name``."""
+    layers = parse(spec)
+    check_spaces(observation, action, name, continuous=algo == "ppo")
+    return _outline(layers, isinstance(spec, Mapping), observation, action, _HEADS[algo])
 
 
 def outline_of(policy: Policy) -> Outline:

@@ -1,11 +1,12 @@
 """Notebook widgets: `explore` for everything recorded, `board` for a training run, `launch` for tasks,
-`review` for marks that a person gives.
+`review` for marks that a person gives, `network_builder` for the layers of a network.
 
 Each widget is one .py with its state as traits and plain .js beside it (no build step). What they show
 without a kernel and without a script is in `stills`.
 """
 
 from aigym_kernel.widgets.board import Board, board, refresh, show
+from aigym_kernel.widgets.builder import NetworkBuilder, network_builder
 from aigym_kernel.widgets.explorer import Explorer, explore
 from aigym_kernel.widgets.launcher import Launcher, launch
 from aigym_kernel.widgets.review import ReviewForm, review
@@ -14,10 +15,12 @@ __all__ = [
     "Board",
     "Explorer",
     "Launcher",
+    "NetworkBuilder",
     "ReviewForm",
     "board",
     "explore",
     "launch",
+    "network_builder",
     "refresh",
     "review",
     "show",
