@@ -65,7 +65,7 @@ def test_a_network_is_built_by_mouse_and_by_keyboard(lab: Lab) -> None:
     lab.expect("document.querySelector('.aigym-builder').innerText.includes('This is no JSON')")
     page.get_by_label("begin with").select_option("wide")
     lab.expect("document.querySelector('.aigym-builder .aigym-heading').innerText === '67,843 parameters'")
-    assert "dense 256 relu" in (page.get_by_role("img").first.get_attribute("alt") or "")
+    assert "dense 256 relu" in (page.locator("img.aigym-network").get_attribute("alt") or "")
     for theme in ("Dark", "Light"):
         lab.theme(f"JupyterLab {theme}")
         lab.shot(f"builder-{theme.lower()}", ".aigym-builder")
