@@ -127,6 +127,7 @@ function render({ model, el }) {
   function change(layers, focus) {
     model.set("layers", layers.slice());
     model.save_changes();
+    refused.hidden = true;
     rows();
     await_();
     if (focus !== undefined) focusOn(focus);
@@ -301,10 +302,10 @@ function render({ model, el }) {
   add.addEventListener("click", () => insert(model.get("layers").length));
   take.addEventListener("click", () => {
     const found = readLayers(json.value);
-    refused.textContent = found.error;
-    refused.hidden = !found.error;
     current = 0;
     if (!found.error) change(found.layers);
+    refused.textContent = found.error;
+    refused.hidden = !found.error;
   });
   copy.addEventListener("click", () => {
     getSelection()?.selectAllChildren(code);
