@@ -11,6 +11,7 @@
     run = aigym.train("CartPole-v1", algo="ppo")        in the background; shown as a live board
     aigym.sql("select * from trajectories")             a pandas DataFrame
     aigym.trajectories(env_id="aigym/Snake-v0")         those that fit, as a DataFrame
+    aigym.clone(aigym.load(return_=(450, None)))        a policy that imitates recorded plays
     aigym.similar("an agent that walls itself in")      past plays like this, or about this
     aigym.explore()                                     every recorded step, in a widget
     aigym.runs(), aigym.leaderboard()                   what was done, and who is best at what
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
     from aigym_kernel.search import similar
-    from aigym_kernel.store import Store, sql, trajectories
+    from aigym_kernel.store import Store, load, sql, trajectories
     from aigym_kernel.tasks import load_task
     from aigym_kernel.tasks import tasks_table as tasks
     from aigym_kernel.train import evaluate
@@ -99,6 +100,7 @@ _HOME = {
     "judging": "judge",
     "launch": "widgets",
     "leaderboard": "overview",
+    "load": "store",
     "load_agent": "trained",
     "load_run": "runs",
     "load_task": "tasks",
@@ -164,6 +166,7 @@ __all__ = [
     "judging",
     "launch",
     "leaderboard",
+    "load",
     "load_agent",
     "load_run",
     "load_task",

@@ -16,6 +16,8 @@ from aigym_kernel.batches import Update
 from aigym_kernel.envs import make
 from aigym_kernel.errors import TrainingError, UnknownName
 from aigym_kernel.rollouts import collect, play
+from aigym_kernel.runs import rollout
+from aigym_kernel.store import load
 from aigym_kernel.train import CloneConfig, Policy, PPOConfig, clone, evaluate, ppo
 from aigym_kernel.trajectories import Trajectory
 
@@ -127,6 +129,22 @@ def test_a_training_goes_on_bit_for_bit(balancing: list[Trajectory], tmp_path: P
         assert torch.equal(one, other)
     with pytest.raises(TrainingError, match="other trajectories"):
         next(clone(balancing[3:], resume=path))
+
+
+def test_what_was_recorded_is_imitated(balancing: list[Trajectory], store_dir: Path) -> None:
+    """As a run's trajectories come back from the store, and as a Batch."""
+    rollout(balance, "CartPole-v1", n=2)
+    recorded = load(env_id="CartPole-v1", return_=(400, None))
+    assert [t.seed for t in recorded] == [0, 1]
+    assert len(load(limit=1)) == 1
+    assert load(env_id="nothing") == []
+    config = CloneConfig(n_epochs=1, device="cpu")
+    *_, first = clone(recorded, config)
+    *_, second = clone(balancing[:2], config)
+    assert metrics_of([first]) == metrics_of([second])
+    update = next(u for u in ppo("CartPole-v1", PPOConfig(n_steps=256, device="cpu")) if u.step)
+    *_, third = clone(update.trajectories, config)
+    assert 0 < third.step < update.trajectories.lengths.sum()  # a tenth is held out
 
 
 def test_the_policy_that_was_given_stays_as_it_was(balancing: list[Trajectory]) -> None:

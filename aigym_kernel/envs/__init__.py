@@ -3,6 +3,7 @@
     make("two-sum")             a task, as a gymnasium.Env     (= "aigym/two-sum-v0")
     make("aigym/Snake-v0", size=8)
     make("CartPole-v1")         anything that gymnasium knows
+    make("MinAtar/Breakout-v1") where the package MinAtar is installed
     make("CartPole-v1", wrappers=["TimeAwareObservation"])          see `envs.wrappers`
 
 Importing this package registers ours under ``aigym/...``; in a process that has not imported it,
@@ -12,6 +13,7 @@ the order of calls and end their episodes themselves.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,6 +44,19 @@ def _register_tasks() -> None:
         _register(f"aigym/{task_id}-v0", "task_env:TaskEnv", task_id=task_id)
 
 
+def _register_minatar() -> None:
+    """The games of the package MinAtar (Young and Tian 2019, arXiv 1903.03176), if it is there, which
+    registers none by itself: v0 with all six actions, v1 with those that do something in the game."""
+    if importlib.util.find_spec("minatar") is None:
+        return
+    for game in ("asterix", "breakout", "freeway", "seaquest", "space_invaders"):
+        for version, minimal in (("v0", False), ("v1", True)):
+            name = f"MinAtar/{game.title().replace('_', '')}-{version}"
+            if name not in gymnasium.registry:
+                kwargs = {"game": game, "use_minimal_action_set": minimal}
+                gymnasium.register(name, entry_point="minatar.gym:BaseEnv", kwargs=kwargs)
+
+
 def env_id(name: str) -> str:
     """The gymnasium id that ``name`` stands for: itself, or ``aigym/<task>-v0`` for a task's id.
 
@@ -49,6 +64,7 @@ def env_id(name: str) -> str:
         UnknownName: neither a task nor an environment.
     """
     _register_tasks()
+    _register_minatar()
     known = gymnasium.registry
     if name in known:
         return name

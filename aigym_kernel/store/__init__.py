@@ -6,6 +6,7 @@
         writer.trajectory(trajectory)
     store.sql("SELECT outcome, count(*) FROM trajectories GROUP BY ALL")
     store.load(trajectory.id)
+    load(env_id="CartPole-v1", return_=(450, None))     whole trajectories, as a list
 
 Immutable Parquet segments are the truth; DuckDB files in ``index/`` make reading fast and can be deleted.
 Any number of processes may write and read at the same time, and none waits for another.
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aigym_kernel.errors import check_whole
 from aigym_kernel.store.checking import Problem
 from aigym_kernel.store.compaction import Compacted
 from aigym_kernel.store.reader import Page
@@ -33,6 +35,8 @@ from aigym_kernel.store.writer import Writer
 
 if TYPE_CHECKING:
     import pandas
+
+    from aigym_kernel.trajectories import Trajectory
 
 __all__ = [
     "Compacted",
@@ -45,6 +49,7 @@ __all__ = [
     "RunStatus",
     "Store",
     "Writer",
+    "load",
     "rewind",
     "settle",
     "sql",
@@ -64,3 +69,29 @@ def trajectories(store: Store | Path | str | None = None, **filters: Any) -> pan
     """
     chosen = store if isinstance(store, Store) else Store(store)
     return chosen.trajectories(**filters)
+
+
+def load(
+    store: Store | Path | str | None = None, *, limit: int | None = None, **filters: Any
+) -> list[Trajectory]:
+    """Whole trajectories as they were recorded, oldest first: what `train.clone` learns from.
+
+    ``load(env_id="CartPole-v1", return_=(450, None), limit=200)``
+
+    Args:
+        store: one, its folder, or by default the one that AIGYM_DATA names.
+        limit: at most so many.
+        filters: as of `trajectories`.
+
+    Raises:
+        UnknownName: a column that trajectories do not have.
+        AigymError: a tuple that is no range, or a limit that is no whole number.
+    """
+    from aigym_kernel.store import loading
+
+    if limit is not None:
+        check_whole("load: limit", limit, 0)
+    chosen = store if isinstance(store, Store) else Store(store)
+    where = {"return" if name == "return_" else name: value for name, value in filters.items()}
+    found = loading.keys(chosen.folder, where, "started_at")
+    return list(loading.load_each(chosen.folder, found[:limit]))
