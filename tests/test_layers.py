@@ -35,7 +35,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 # What only some layers may import.
 ONLY_IN = {
-    "torch": {"settings", "train", "agents", "devices", "doctor", "live"},
+    "torch": {"settings", "train", "agents", "devices", "doctor", "envs", "live"},
     "docker": {"sandboxes"},
     "IPython": {"magics", "sandboxes", "widgets"},
     "anywidget": {"widgets"},

@@ -58,7 +58,7 @@ NATIVE: dict[str, str] = {
 }
 """By environment id, "module:function" of what steps many at once: called with n, seed and the environment's
 keyword arguments, it gives a VectorEnv as this module promises, with `restore_episodes`."""
-TORCH: dict[str, str] = {}
+TORCH: dict[str, str] = {"aigym/Snake-v0": "aigym_kernel.envs.snake_torch:on_device"}
 """The same for those that are stepped on the device."""
 MOST_THREADS = 32
 
