@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,10 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aigym_kernel.envs.replay import resimulate
 from aigym_kernel.envs.snake_torch import SnakeTorchEnv
 from aigym_kernel.envs.snake_vector import SnakeVectorEnv
 from aigym_kernel.envs.vector import NotNative, make_vec
-from aigym_kernel.errors import AigymError
+from aigym_kernel.errors import AigymError, TrainingError
+from aigym_kernel.train import DQNConfig, PPOConfig, dqn, ppo
 
 FORMULA = "10*apple - 0.01*step - 5*(wall or self) + 0.1*closer - distance/size + 0.3*length/(1 + hunger)"
 
@@ -89,6 +92,51 @@ def longest(arguments: dict[str, Any], steps: int, seed: int, sense: bool) -> in
             assert np.array_equal(infos["final_obs"][i], final["observation"][i].numpy())
             assert (info["apples"], info["length"]) == (int(final["apples"][i]), int(final["length"][i]))
     return most
+
+
+def config(**changes: Any) -> PPOConfig:
+    sizes = {"total_timesteps": 2048, "n_envs": 16, "n_steps": 32, "n_epochs": 1, "n_minibatches": 1}
+    return PPOConfig(**{**sizes, "vectorize": "torch", "device": "cpu", **changes})
+
+
+def test_training_on_the_device_hands_over_what_can_be_played_again() -> None:
+    kwargs = {"size": 5, "observation": "grid", "rewards": {"closer": 0.1}, "starvation": 6}
+    trajectories = [
+        trajectory
+        for update in ppo("aigym/Snake-v0", config(), env_kwargs=kwargs)
+        for trajectory in update.trajectories
+    ]
+    assert len(trajectories) > 50
+    assert {t.final_info["death"] for t in trajectories} >= {"wall", "starvation"}
+    assert all(resimulate(t).diverged_at is None for t in trajectories[::5])
+
+
+def test_training_on_the_device_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    kwargs = {"size": 5, "observation": "grid"}
+    updates = ppo("aigym/Snake-v0", config(normalize_observations=True), env_kwargs=kwargs)
+    for update in updates:
+        if update.step == 1024:
+            path = update.checkpoint(tmp_path / "half.safetensors")
+    whole = update
+    for update in ppo("aigym/Snake-v0", config(normalize_observations=True), env_kwargs=kwargs, resume=path):
+        last = update
+    assert last.step == whole.step
+    assert [t.seed for t in last.trajectories] == [t.seed for t in whole.trajectories]
+    for name, weights in whole.policy.state_dict().items():
+        assert torch.equal(weights, last.policy.state_dict()[name]), name
+
+
+def test_dqn_takes_its_steps_there_too() -> None:
+    sizes = {"total_timesteps": 600, "learning_starts": 200, "vectorize": "torch", "device": "cpu"}
+    for update in dqn("aigym/Snake-v0", DQNConfig(**sizes), env_kwargs={"size": 4, "observation": "grid"}):
+        last = update
+    assert last.step >= 600
+
+
+def test_a_policy_with_memory_is_refused() -> None:
+    network = {"layers": [{"type": "flatten"}, {"type": "gru", "units": 8}]}
+    with pytest.raises(TrainingError, match="policies without memory"):
+        list(ppo("aigym/Snake-v0", config(network=network), env_kwargs={"size": 4, "observation": "grid"}))
 
 
 def test_what_it_does_not_cover_is_said() -> None:

@@ -10,6 +10,7 @@ The seed of episode i of board k is the one that ``Seeds`` in `envs.vector` draw
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,11 @@ class Dice:
             if not len(missing):
                 return
         raise AigymError(f"no episode of environment {missing[0]} of this run has seed {seeds[missing[0]]}")
+
+    def standing(self) -> tuple[Words, Words]:
+        """Copies of the boards' streams and of those that their next seeds are drawn from. To be asked for
+        right after `find`: later, seeds are drawn that no board has used."""
+        return copy.deepcopy(self._boards), copy.deepcopy(self._lanes)
 
     def _prepare(self) -> None:
         """Begin as many episodes in advance as there is room for."""

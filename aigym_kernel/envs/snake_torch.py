@@ -29,6 +29,7 @@ from gymnasium.vector.utils import batch_space
 
 from aigym_kernel.envs import SNAKE, streams
 from aigym_kernel.envs import snake_rules as r
+from aigym_kernel.envs.snake_vector import SnakeVectorEnv
 from aigym_kernel.envs.vector import NotNative
 from aigym_kernel.errors import AigymError, check_whole
 
@@ -64,23 +65,48 @@ class SnakeTorchEnv(VectorEnv[Any, Any, Any]):
         self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
         row, column = rules.start
         # No game is shorter: to the nearest wall, into a body of five, or to starvation.
-        self._shortest = min(3, rules.size - column, row + 1, rules.size - row, rules.starvation)
-        self.to("cpu")
-
-    def to(self, device: torch.device | str) -> Self:
-        """The boards on a device, before the first `reset`."""
-        self.device = torch.device(device)
-        self._real = torch.float32 if self.device.type == "mps" else torch.float64
+        self.shortest = min(3, rules.size - column, row + 1, rules.size - row, rules.starvation)
+        self.device, self._real = torch.device("cpu"), torch.float64
         self._tables()
         n, cells = self.num_envs, (self.rules.size + 2) ** 2
         self._everyone = self._whole(range(n))
         self._entered = torch.zeros((n, cells), device=self.device)
         self._lanes = torch.stack(streams.seeded([self._everyone * 0 + self._seed, self._everyone]))
-        self._lane_word = (self._everyone * 0, self._everyone < 0)  # the one it keeps, and whether it does
+        self._lane_kept, self._lane_keeps = self._everyone * 0, self._everyone < 0
         self._used = self._everyone * 0
         self._left = 0
         self._playing = False
+
+    def to(self, device: torch.device | str) -> Self:
+        """The boards, as they stand, on a device."""
+        there = torch.device(device)
+        if there != self.device:
+            self.device = there
+            self._real = torch.float32 if there.type == "mps" else torch.float64
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor):
+                    real = self._real if value.dtype == torch.float64 else value.dtype
+                    setattr(self, name, value.to(there, real))
         return self
+
+    def observe(self) -> Tensor:
+        """The observations of the games as they stand."""
+        return self._see()
+
+    def seeds(self) -> list[int]:
+        """The seeds of the games as they stand, on the host."""
+        return list(self._seeds.tolist())
+
+    def restore_episodes(
+        self, seeds: Sequence[int], actions: Sequence[Sequence[int]]
+    ) -> tuple[Any, dict[str, Any]]:
+        """As `SnakeVectorEnv.restore_episodes`, which does it; observations and infos are NumPy's."""
+        other = SnakeVectorEnv(self.num_envs, self._seed, **self.described[1])
+        result = other.restore_episodes(seeds, actions)
+        for name, value in other.standing().items():
+            setattr(self, f"_{name}", torch.from_numpy(value).to(self.device))
+        self._used, self._left, self._playing = self._everyone * 0, 0, True
+        return result
 
     def _tables(self) -> None:
         width = self.rules.size + 2
@@ -215,11 +241,11 @@ class SnakeTorchEnv(VectorEnv[Any, Any, Any]):
 
     def _where(self, condition: Tensor, a: Any, b: Any) -> Tensor:
         """`torch.where` whose numbers have as many digits as its tensors."""
-        sides = [
+        one, other = (
             side if isinstance(side, Tensor) else torch.full((), side, dtype=self._real, device=self.device)
             for side in (a, b)
-        ]
-        return torch.where(condition, *sides)
+        )
+        return torch.where(condition, one, other)
 
     def _begin(self, which: Tensor) -> None:
         """New games where ``which`` is true, without their apples."""
@@ -264,13 +290,15 @@ class SnakeTorchEnv(VectorEnv[Any, Any, Any]):
 
     def _prepare(self) -> None:
         """Begin as many episodes in advance as `STEPS_AHEAD` steps can end."""
-        ahead = STEPS_AHEAD // self._shortest + 2
+        ahead = STEPS_AHEAD // self.shortest + 2
         for i in range(ahead):  # what was used since the last time
-            self._lanes, self._lane_word, _ = _draw(self._lanes, self._lane_word, self._used > i)
-        lanes, word, coming = self._lanes, self._lane_word, []
+            lanes = _draw(self._lanes, (self._lane_kept, self._lane_keeps), self._used > i)
+            self._lanes, (self._lane_kept, self._lane_keeps), _ = lanes
+        coming: list[Tensor] = []
+        drawn = self._lanes, (self._lane_kept, self._lane_keeps), self._used
         for _ in range(ahead):
-            lanes, word, words = _draw(lanes, word, self._used >= 0)
-            coming.append(words >> 1)
+            drawn = _draw(drawn[0], drawn[1], self._used >= 0)
+            coming.append(drawn[2] >> 1)
         self._coming = torch.stack(coming)
         self._begun = torch.stack(streams.seeded([self._coming]))
         self._used = torch.zeros_like(self._used)
@@ -297,8 +325,8 @@ class SnakeTorchEnv(VectorEnv[Any, Any, Any]):
 def _draw(
     lanes: Tensor, word: tuple[Tensor, Tensor], which: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    """The next word of 32 bits of each stream where ``which`` is true. Returns the streams, the words that they
-    keep, and the words."""
+    """The next word of 32 bits of each stream where ``which`` is true. Returns the streams, the words that
+    they keep, and the words."""
     kept, keeps = word
     after, (low, high) = streams.advance(lanes.unbind(0))
     need = which & ~keeps

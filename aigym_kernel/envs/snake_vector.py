@@ -181,6 +181,21 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
         self._playing = True
         return self._see(self._everyone), self._infos()
 
+    def standing(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that a game's way from here depends on, as `SnakeTorchEnv` calls it."""
+        boards, lanes = self._dice.standing()
+        places = ("entered", "gone", "heads", "directions", "apples", "distances")
+        names = (*places, "lengths", "hungers", "eaten", "seeds")
+        return {
+            **{name: getattr(self, f"_{name}").copy() for name in names},
+            "streams": boards.streams,
+            "kept": boards.kept,
+            "keeps": boards.keeps,
+            "lanes": lanes.streams,
+            "lane_kept": lanes.kept,
+            "lane_keeps": lanes.keeps,
+        }
+
     def boards(self) -> NDArray[np.int8]:
         """All boards: (n, size, size) int8 with the codes of `Snake.board`."""
         ages = self._turned[0] - self._gone[:, None]

@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 
 from aigym_kernel.batches import Batch, empty
 from aigym_kernel.envs import EnvSource, env_id
+from aigym_kernel.envs.snake_torch import SnakeTorchEnv
 from aigym_kernel.envs.vector import Together, make_one
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import fast
+from aigym_kernel.train.collect_torch import take_steps
 from aigym_kernel.train.networks import Policy
 from aigym_kernel.train.spaces import check_spaces
 
@@ -54,9 +56,10 @@ def check_trainable(
 class Rollout:
     """``n_steps`` steps (T) of each of ``n_envs`` environments (N).
 
-    ``observations`` (T + 1, N, *shape) as the environments gave them; ``actions`` (T, N, ...) as the
-    policy sampled them, on its device; ``rewards`` (T, N) float32; ``dones`` (T, N). ``truncated``: step,
-    environment and final observation of each episode that was cut off, not ended. ``trajectories``:
+    ``observations`` (T + 1, N, *shape) as the environments gave them, a tensor where these are
+    on a device; ``actions`` (T, N, ...) as the policy sampled them, on its device; ``rewards`` (T, N)
+    float32; ``dones`` (T, N). ``truncated``: step, environment and final observation of each episode that was
+    cut off, not ended. ``trajectories``:
     those that finished in it, in the order in which they did. Of a recurrent policy ``policy_state`` (N, S)
     is what it remembered at the beginning, and ``starts`` (T, N) says which observations begin an episode.
     """
@@ -119,6 +122,11 @@ class _Ends:
         self.started_at: list[float] = []
         self.ended_at: list[float] = []
 
+    def add(self, *end: Any) -> None:
+        """One more, its values in the order of the columns."""
+        for column, value in zip(vars(self).values(), end, strict=True):
+            column.append(value)
+
 
 class Collector:
     """Steps vectorised environments with a policy. Its state is where each environment stands.
@@ -142,7 +150,8 @@ class Collector:
             self.env_id, self._env_kwargs = envs.described
         self._agent = agent
         self._steps = 0
-        self._observations, infos = envs.reset()
+        now, infos = envs.reset()
+        self._observations = np.asarray(now)
         self._check(self._observations, "observation")
         self._started = [time.time()] * envs.num_envs
         self._seeds: list[int] = infos["episode_seed"].tolist()
@@ -158,6 +167,8 @@ class Collector:
         Raises:
             TrainingError: an observation or reward is NaN or infinite.
         """
+        if isinstance(self._envs, SnakeTorchEnv):
+            return self._collect_there(self._envs, policy, n_steps, generator)
         shape = (n_steps, self._envs.num_envs)
         observations = np.empty(
             (n_steps + 1, shape[1], *self._observations.shape[1:]), dtype=self._observations.dtype
@@ -196,6 +207,33 @@ class Collector:
             trajectories=self._cut(observations, np.stack(taken), rewards, ends),
             policy_state=remembered,
             starts=starts if policy.recurrent else None,
+        )
+
+    def _collect_there(
+        self, envs: SnakeTorchEnv, policy: Policy, n_steps: int, generator: torch.Generator
+    ) -> Rollout:
+        """The same where the environments are on a device. What learns there finds the observations there."""
+        stretch = take_steps(envs, policy, n_steps, generator)
+        self._steps += n_steps * envs.num_envs
+        self._check(stretch.rewards, "reward")
+        ends, now = _Ends(), time.time()
+        for (t, index, seed), info, last in zip(stretch.ends, stretch.infos, stretch.last):
+            ends.add(t, index, last, True, False, info, seed, self._started[index], now)
+            self._started[index] = now
+        self._seeds = envs.seeds()
+        there: Any = stretch.observations
+        observations = there.cpu().numpy()
+        self._observations = observations[-1]
+        trajectories = self._cut(observations, policy.to_env(stretch.actions), stretch.rewards, ends)
+        return Rollout(
+            observations=there if policy.head == "actor-critic" else observations,
+            actions=stretch.actions,
+            rewards=stretch.rewards.astype(np.float32),
+            dones=stretch.dones,
+            truncated=(),
+            trajectories=trajectories,
+            policy_state=None,
+            starts=None,
         )
 
     @torch.no_grad()
@@ -263,15 +301,9 @@ class Collector:
         for index in np.flatnonzero(terminated | truncated).tolist():
             last = np.asarray(infos["final_obs"][index])
             self._check(last, "observation")
-            ends.steps.append(t)
-            ends.indices.append(index)
-            ends.observations.append(last)
-            ends.terminated.append(bool(terminated[index]))
-            ends.truncated.append(bool(truncated[index]))
-            ends.infos.append({key: _plain(value) for key, value in infos["final_infos"][index].items()})
-            ends.seeds.append(self._seeds[index])
-            ends.started_at.append(self._started[index])
-            ends.ended_at.append(now)
+            info = {key: _plain(value) for key, value in infos["final_infos"][index].items()}
+            ways = bool(terminated[index]), bool(truncated[index])
+            ends.add(t, index, last, *ways, info, self._seeds[index], self._started[index], now)
             self._seeds[index], self._started[index] = int(infos["episode_seed"][index]), now
 
     def _cut(

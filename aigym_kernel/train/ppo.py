@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import gymnasium
-import numpy as np
 import torch
 from torch import nn
 
@@ -295,7 +294,8 @@ def ppo(
             with one_thread(learner):
                 rollout = collector.collect(learner, config.n_steps, generator)
                 if config.normalize_observations:
-                    learner.update_normalization(np.concatenate(rollout.observations[:-1]))
+                    seen_now = rollout.observations[:-1]
+                    learner.update_normalization(seen_now.reshape(-1, *seen_now.shape[2:]))
                 if config.normalize_rewards:
                     rollout = replace(rollout, rewards=scale(rollout.rewards, rollout.dones))
                 now = replace(config, clip_range=clip_range.at(done))
