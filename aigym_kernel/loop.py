@@ -91,7 +91,7 @@ class Training:
         self._live = Live(folder, self._env, self._env_kwargs, self._config.seed)
         self._meter = Meter()
         self._slot, self._turn = slot, turn
-        self._progress = Progress(summary={})
+        self._progress = Progress(evaluate_at=self._options.evaluate_every or 0, summary={})
         self._keeper = Keeper(self._options.record)
         self._rewound: Rewound | None = None
         self._from = 0  # the step that was resumed from; all up to it is in the store
@@ -112,7 +112,7 @@ class Training:
         """
         self._from, self._rewound, self._checked = step, rewound, resume is not None
         if resume is not None:
-            self._progress = read_progress(self._checkpoints, step)
+            self._progress = read_progress(self._checkpoints, step) or self._progress
             self._keeper.seen = self._progress.seen
         try:
             self._loop(resume)
@@ -273,12 +273,12 @@ class Training:
         self._report(update.step, summary, state="stopped" if stopped else "running")
 
 
-def read_progress(checkpoints: Path, step: int) -> Progress:
-    """What was written with the checkpoint of ``step``; from the start where nothing was."""
+def read_progress(checkpoints: Path, step: int) -> Progress | None:
+    """What was written with the checkpoint of ``step``; None where nothing was."""
     with suppress(OSError, ValueError, KeyError):
         known = json.loads((checkpoints / "progress.json").read_text(encoding="utf-8"))
         return Progress(**known[str(step)])
-    return Progress(summary={})
+    return None
 
 
 def write_progress(checkpoints: Path, step: int, progress: Progress) -> None:

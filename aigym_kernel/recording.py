@@ -82,13 +82,13 @@ def recording(
         interrupted = isinstance(problem, KeyboardInterrupt)
         # A full disk may refuse this too; the first problem is the one to hear of.
         with suppress(StoreError):
-            reason = "interrupted by Ctrl-C" if interrupted else _reason(problem)
-            report.end("stopped" if interrupted else "failed", reason)
+            why = "interrupted by Ctrl-C" if interrupted else reason(problem)
+            report.end("stopped" if interrupted else "failed", why)
         raise
     report.end(report.status.state if report.status.state in FINAL else "done", None)
 
 
-def _reason(problem: BaseException) -> str:
+def reason(problem: BaseException) -> str:
     """In one line: what went wrong, and where, unless it is a user's mistake that says so itself."""
     text = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, AigymError) or problem.__traceback__ is None:

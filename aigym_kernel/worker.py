@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,6 @@ def _turn(path: Path, orders: dict[str, Any]) -> Slot | None:
 
 def _stopped_early(path: Path) -> None:
     """It was asked to stop before its turn came."""
-    from dataclasses import replace
-
     from aigym_kernel.store import Store
 
     store = Store(path.parent.parent)
@@ -72,7 +71,7 @@ def _train(path: Path, orders: dict[str, Any], slot: Slot) -> None:
     from aigym_kernel.devices import use_threads
     from aigym_kernel.loop import Training, read_progress
     from aigym_kernel.options import Options
-    from aigym_kernel.recording import hung, recording
+    from aigym_kernel.recording import hung, reason, recording
     from aigym_kernel.store import Store, rewind
     from aigym_kernel.train.checkpoints import load
     from aigym_kernel.watchdog import watching
@@ -82,18 +81,25 @@ def _train(path: Path, orders: dict[str, Any], slot: Slot) -> None:
     checkpoints = path / "artifacts" / "checkpoints"
     checkpoints.parent.mkdir(exist_ok=True)
     total = int(record.config[record.config["algo"]]["total_timesteps"])
-    resume, step, rewound = None, 0, None
-    if orders.get("resume"):
-        if (checkpoints / "latest.safetensors").is_file():
-            resume = checkpoints / "latest.safetensors"
-            step = load(resume).step
-        if (path / "waypoints.json").exists():
-            rewound = rewind(store, record.run_id, step)
-    summary = read_progress(checkpoints, step).summary if resume else {}
-    summary["threads"] = use_threads(orders.get("threads") or slot.threads)
+    limit = Options(**record.config.get("run", {})).hang_after_s
+    resume, step, rewound, progress = None, 0, None, None
+    try:
+        if orders.get("resume"):
+            if (checkpoints / "latest.safetensors").is_file():
+                resume = checkpoints / "latest.safetensors"
+                step = load(resume).step
+                progress = read_progress(checkpoints, step)
+            if (path / "waypoints.json").exists():
+                rewound = rewind(store, record.run_id, step)
+    except Exception as problem:
+        failed = replace(store.status(record.run_id), state="failed", error=reason(problem))
+        store.write_status(record.run_id, failed)
+        raise
+    summary = {"threads": use_threads(orders.get("threads") or slot.threads)}
+    if progress is not None:
+        summary = {**progress.summary, **summary}
     with recording(store, record.run_id, total_steps=total, step=step, summary=summary) as (writer, report):
         training = Training(path, record, writer, report, slot=slot, turn=lambda: _turn(path, orders))
-        limit = Options(**record.config.get("run", {})).hang_after_s
         with watching(limit, lambda where: hung(writer, report, where, limit)):
             training.carry_out(resume, step, rewound)
     store.compact(record.run_id)

@@ -35,7 +35,9 @@ def returns(folder: Path, run_ids: Sequence[str] | None, bins: int) -> pandas.Da
     for run_id in chosen or ():
         if not (folder / "runs" / str(run_id)).is_dir():
             raise UnknownName("run", run_id, runs.run_ids(folder))
-    mine = "" if chosen is None else "WHERE run_id IN (SELECT unnest(?::VARCHAR[]))"
+    # An evaluation is no step of the training beside which it was played.
+    mine = "WHERE \"group\" IS DISTINCT FROM 'evaluation'"
+    mine += "" if chosen is None else " AND run_id IN (SELECT unnest(?::VARCHAR[]))"
     levels = ", ".join(f"q[{i}] AS {name}" for i, name in enumerate(QUANTILES, 1))
     # By the time at which they ended, since that is when their return was known.
     query = f"""

@@ -280,8 +280,9 @@ def _rows(number: int, segment: Segment) -> tuple[str, pa.Table]:
     """What a generation holds of a segment, and in which of its tables."""
     if segment.table in schema.BULK:
         places = segments.read_places(segment).values()
-        names = ("trajectory_id", "first", "stop")
-        rows = pa.table({name: [getattr(place, name) for place in places] for name in names})
+        # Typed: of a segment without rows, which a rewinding leaves, no type could be guessed.
+        kinds = {"trajectory_id": pa.string(), "first": pa.int64(), "stop": pa.int64()}
+        rows = pa.table({n: pa.array([getattr(place, n) for place in places], k) for n, k in kinds.items()})
         table = "places"
     else:
         table = segment.table

@@ -317,7 +317,7 @@ class Store:
     def returns(self, run_ids: Sequence[str] | str | None = None, *, bins: int = 100) -> pandas.DataFrame:
         """How returns grew: per run and stretch of environment steps ``step`` (its end), ``n``, ``mean``,
         ``q05``, ``q25``, ``q50``, ``q75`` and ``q95`` of the trajectories that ended in it. All runs share
-        the stretches; steps are counted by the trajectories that finished.
+        the stretches; steps are counted by the trajectories that finished, without evaluations.
 
         Raises:
             UnknownName: there is no such run.
