@@ -139,6 +139,11 @@ class Training:
                     self._begin(update)
                 elif update.step > self._from:
                     self._take(update)
+                elif anew := int(update.metrics.get("episodes_not_restored", 0)):
+                    self._warn(
+                        f"{anew} unfinished episodes began anew when the run was resumed: with the same seed "
+                        "and actions their environment went another way"
+                    )
                 self._report(update.step, total_steps=update.total_steps)
                 stopped, message = self._obey(update)
         finally:
@@ -164,7 +169,7 @@ class Training:
         if not self._checked and len(update.trajectories):
             self._checked = True
             if problem := not_repeated(update.trajectories[0], self._env):
-                self._report(update.step, {"warnings": [problem]}, now=True)
+                self._warn(problem)
         every = self._options.evaluate_every
         if every and update.step >= self._progress.evaluate_at:
             self._progress = replace(self._progress, evaluate_at=(update.step // every + 1) * every)
@@ -189,7 +194,8 @@ class Training:
             self._writer.metrics(update.step, values)
             if self._options.record != "none":
                 for trajectory in played:
-                    self._writer.trajectory(replace(trajectory, group="evaluation"))
+                    own = trajectory if self._rewound is None else self._rewound.again(trajectory)
+                    self._writer.trajectory(replace(own, group="evaluation"))
             self._report(update.step, values)
         return mean
 
@@ -271,6 +277,16 @@ class Training:
             "train_s": round(seconds, 2),
         }
         self._report(update.step, summary, state="stopped" if stopped else "running")
+        if self._rewound is not None and not stopped and (lost := sorted(self._rewound.lost)):
+            self._warn(
+                f"notes or tags belong to {len(lost)} episodes recorded after the checkpoint that this run "
+                f"was resumed from, and did not come again: {', '.join(lost[:5])}; see rewound/ in its folder"
+            )
+
+    def _warn(self, problem: str) -> None:
+        status = self._report.status
+        known = status.summary.get("warnings", [])
+        self._report(status.step, {"warnings": [*known, problem]}, state=status.state, now=True)
 
 
 def read_progress(checkpoints: Path, step: int) -> Progress | None:

@@ -451,6 +451,31 @@ def spaces_of(env_id: str) -> tuple[Any, Any]:
     return env.observation_space, env.action_space
 
 
+class Unseeded(gymnasium.Env[Any, Any]):
+    """Goes another way each time, whatever the seed."""
+
+    observation_space, action_space = BOX, spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.steps = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        return self.observation_space.sample(), 1.0, self.steps == 50, False, {}
+
+
+def test_episodes_that_cannot_be_restored_begin_anew_and_are_counted(tmp_path: Path) -> None:
+    updates = dqn(Unseeded, tiny(vectorize="sync"))
+    next(updates)
+    path = next(updates).checkpoint(tmp_path / "one")
+    resumed = dqn(Unseeded, resume=path)
+    assert next(resumed).metrics["episodes_not_restored"] == 4
+    after = next(resumed)
+    assert "episodes_not_restored" not in after.metrics
+    assert all(len(trajectory) == 50 for trajectory in after.trajectories)
+
+
 def test_what_cannot_be_resumed_is_named(tmp_path: Path) -> None:
     path = next(dqn("CartPole-v1", tiny())).checkpoint(tmp_path / "one")
     with pytest.raises(TrainingError, match="training on CartPole-v1, not on Acrobot-v1"):

@@ -136,6 +136,20 @@ def test_what_people_wrote_stays_and_belongs_to_the_episode_that_was_recorded_ag
     assert store.sql("SELECT text FROM notes WHERE trajectory_id = ?", [tagged])["text"].tolist() == ["odd"]
 
 
+def test_two_plays_that_cannot_be_told_apart_keep_their_two_ids(store: Store) -> None:
+    """As evaluations on the same seeds are, where the policy plays them alike."""
+    with store.writer("r") as writer:
+        writer.waypoint(0)
+        ids = []
+        for batch in (episodes(5, 6), episodes(5, 6)):
+            writer.trajectory(batch[0])
+            ids.append(batch.ids[0])
+    rewound = rewind(store, "r", 0)
+    again = [rewound.again(episodes(5, 6)[0]).id for _ in range(3)]
+    assert sorted(again[:2]) == sorted(ids)
+    assert again[2] not in ids
+
+
 def test_a_run_that_is_killed_again_and_again_keeps_its_ids(store: Store) -> None:
     with store.writer("r") as writer:
         update(writer, 1)

@@ -43,6 +43,7 @@ from aigym_kernel.store import columns, compaction, index, schema, segments, way
 from aigym_kernel.store.leftovers import claim
 from aigym_kernel.store.records import cannot_write, sync_folder
 from aigym_kernel.store.segments import Segment
+from aigym_kernel.trajectories import Trajectory
 
 if TYPE_CHECKING:
     from aigym_kernel.store.store import Store
@@ -63,44 +64,59 @@ class Rewound:
     def __init__(self, folder: Path | None, trajectories: int, metrics: int) -> None:
         self.folder, self.trajectories, self.metrics = folder, trajectories, metrics
         self.annotated: frozenset[str] = frozenset()
-        self._ids: dict[_Print, dict[_Rest, str]] = defaultdict(dict)
+        self._ids: dict[_Print, dict[_Rest, list[str]]] = defaultdict(dict)
 
     @property
     def lost(self) -> frozenset[str]:
         """Of ``annotated`` those that were not recorded again so far. Their rows are in ``folder``, and what
         was written about them is in the tables ``notes`` and ``reviews``."""
-        return self.annotated & {one for known in self._ids.values() for one in known.values()}
+        return self.annotated & self._all()
 
     def renamed(self, batch: Batch) -> Batch:
         """The batch, its episodes that had been recorded before with the ids that they had then: those of
         the same seed, length, return and last observation."""
         if not self._ids or not len(batch.seeds):
             return batch
-        ids, found = list(batch.ids), False
+        ids = list(batch.ids)
         for i, key in enumerate(zip(map(int, batch.seeds), map(int, batch.lengths))):
-            known = self._ids.get(key)
-            if known is None:
-                continue
-            one = batch[i]
-            last = columns.encode(one.observations[-1:])
-            cells = [
-                None if last.numbers is None else last.numbers[0],
-                None if last.texts is None else last.texts[0],
-                None if last.blobs is None else bytes(last.blobs[0] or b""),
-            ]
-            if (before := known.pop((one.total_reward, _bytes(cells)), None)) is not None:
-                ids[i], found = before, True
-                if not known:
-                    del self._ids[key]
-        return replace(batch, ids=tuple(ids)) if found else batch
+            if key in self._ids:
+                ids[i] = self.again(batch[i]).id
+        return replace(batch, ids=tuple(ids))
+
+    def again(self, trajectory: Trajectory) -> Trajectory:
+        """The same for one trajectory."""
+        key = (trajectory.seed, len(trajectory))
+        known = self._ids.get(key)
+        if known is None:
+            return trajectory
+        last = columns.encode(trajectory.observations[-1:])
+        cells = [
+            None if last.numbers is None else last.numbers[0],
+            None if last.texts is None else last.texts[0],
+            None if last.blobs is None else bytes(last.blobs[0] or b""),
+        ]
+        rest = (trajectory.total_reward, _bytes(cells))
+        ids = known.get(rest)
+        if not ids:
+            return trajectory
+        before = ids.pop(0)
+        if not ids:
+            del known[rest]
+        if not known:
+            del self._ids[key]
+        return replace(trajectory, id=before)
 
     def _add(self, row: dict[str, Any]) -> None:
         rest = row["return"], _bytes([row[cell] for cell in _CELLS])
-        self._ids[row["seed"], row["length"]][rest] = row["trajectory_id"]
+        ids = self._ids[row["seed"], row["length"]].setdefault(rest, [])
+        if row["trajectory_id"] not in ids:
+            ids.append(row["trajectory_id"])
+
+    def _all(self) -> set[str]:
+        return {one for known in self._ids.values() for ids in known.values() for one in ids}
 
     def _look_for(self, written_about: set[str]) -> None:
-        ids = {one for known in self._ids.values() for one in known.values()}
-        self.annotated = frozenset(ids & written_about)
+        self.annotated = frozenset(self._all() & written_about)
 
 
 def rewind(store: Store, run_id: str, step: int) -> Rewound:

@@ -113,7 +113,7 @@ def clone(
             them, a checkpoint of another training.
     """
     given = [one for one in trajectories if len(one)]
-    checkpoint = None if resume is None else checkpoints.load(resume)
+    checkpoint = None if resume is None else checkpoints.load(resume, "clone")
     if checkpoint is not None:
         config = checkpoint.config_for(CloneConfig, config)
     config = CloneConfig() if config is None else config

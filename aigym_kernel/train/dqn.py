@@ -172,7 +172,9 @@ def dqn(
 
     Metrics: ``return_mean``, ``return_q10``, ``return_q90`` and ``length_mean`` of the last 100 finished
     training episodes (absent until one has finished); ``td_loss`` (half the mean squared TD error) and
-    ``q_mean`` once learning has started; ``epsilon``, ``learning_rate``, ``steps_per_second``.
+    ``q_mean`` once learning has started; ``epsilon``, ``learning_rate``, ``steps_per_second``. In the first
+    Update after ``resume``, ``episodes_not_restored`` if some unfinished episodes had to begin anew, since
+    their environment went another way.
 
     Raises (at the first step of the loop, before anything is trained):
         UnknownName, TrainingError, AigymError: see `check`, `begin`, `checkpoints.load`.
@@ -212,6 +214,8 @@ def dqn(
             for name, part in parts.items():
                 part.restore(checkpoint.state[name])
             generator.set_state(checkpoint.state["generator"])
+            if collector.not_restored:
+                metrics["episodes_not_restored"] = float(collector.not_restored)
 
         def write(path: str | Path, at: int) -> Path:
             if at != done:

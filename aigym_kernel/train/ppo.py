@@ -222,7 +222,7 @@ def ppo(
         TrainingError: the environment gave a NaN or infinite observation or reward.
         UnknownName, TrainingError: see `schedules.heed`, for what was sent.
     """
-    checkpoint = None if resume is None else checkpoints.load(resume)
+    checkpoint = None if resume is None else checkpoints.load(resume, "ppo")
     if checkpoint is not None:
         config = checkpoint.config_for(PPOConfig, config)
     config = PPOConfig.preset(env if isinstance(env, str) else "") if config is None else config
@@ -258,6 +258,8 @@ def ppo(
                 part.restore(checkpoint.state[name])
             checkpoints.restore_optimizer(optimizer, checkpoint.state["optimizer"])
             generator.set_state(checkpoint.state["generator"])
+            if collector.not_restored:
+                metrics["episodes_not_restored"] = float(collector.not_restored)
 
         def write(path: str | Path, at: int) -> Path:
             if at != done:
