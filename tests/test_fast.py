@@ -131,17 +131,33 @@ def test_dqn_learns_the_same_either_way(head: Any, changes: dict[str, Any]) -> N
     trained = []
     for way in (True, False):
         policy = policy_for(head=head)
-        learner = Learner(policy, config)
+        learner = Learner(policy, config, 2)
         learner.replay.add(rollout(policy))
         if way:
-            learner.learn(0.5)
+            learner.learn(1)
         else:
             with fast.off():
-                learner.learn(0.5)
+                learner.learn(1)
         trained.append((policy, learner.metrics()))
     close(trained[0][0], trained[1][0])
     assert trained[0][1] == pytest.approx(trained[1][1], rel=1e-4)
     assert not torch.equal(trained[0][0].actor.body[0].weight, policy_for(head=head).actor.body[0].weight)  # type: ignore[union-attr,index]
+
+
+def test_a_step_is_kept_until_something_else_is_in_its_place() -> None:
+    policy, config = policy_for(head="q"), DQNConfig(dueling=False)
+    target = copy.deepcopy(policy.actor)
+    optimizer = torch.optim.Adam(policy.parameters(), fused=True)
+    first = fast.dqn_step(policy, target, optimizer, config)
+    assert first is not None
+    assert fast.dqn_step(policy, target, optimizer, config, first) is first
+    with fast.off():
+        assert fast.dqn_step(policy, target, optimizer, config, first) is None
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    second = fast.dqn_step(policy, target, optimizer, config, first)
+    assert second not in (None, first)
+    policy.requires_grad_(False)
+    assert fast.dqn_step(policy, target, optimizer, config) is None
 
 
 @pytest.mark.parametrize("seen", SEEN, ids=str)

@@ -233,8 +233,10 @@ def _orthogonal(weight: torch.Tensor, gain: float, generator: torch.Generator | 
 
 def linear(inputs: int, outputs: int, gain: float, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer with orthogonal weights, scaled ``gain``, and no bias at first."""
-    # skip_init: the module's own initialisation would draw from torch's global generator.
-    made: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs)  # type: ignore[no-untyped-call]
+    # Its own initialisation draws from torch's global generator, which is put back; to build it without one
+    # (skip_init) would import a third of a second of torch's compiler.
+    with torch.random.fork_rng(devices=[]):
+        made = nn.Linear(inputs, outputs)
     _orthogonal(made.weight, gain, generator)
     nn.init.zeros_(made.bias)
     return made

@@ -306,6 +306,8 @@ class Learner:
         self._policy, self._config = policy, config
         self._target = copy.deepcopy(policy.actor).requires_grad_(False)
         self._parameters = list(policy.actor.parameters())
+        self._targets = list(self._target.parameters())
+        self._quick: fast.DQNStep | None = None
         fused = policy.device.type != "mps"
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, eps=1e-5, fused=fused)
         self._rounds, self._batches = rounds, 0
@@ -323,8 +325,10 @@ class Learner:
             group["lr"] = self._rate
         progress = done / self._rounds
         beta = config.priority_correction + progress * (1 - config.priority_correction)
-        step = fast.dqn_step(self._policy, self._target, self._optimizer, config) or self._step
-        self._policy.train()
+        self._quick = fast.dqn_step(self._policy, self._target, self._optimizer, config, self._quick)
+        step = self._quick or self._step
+        if self._quick is None:
+            self._policy.train()
         for _ in range(config.gradient_steps):
             batch = self.replay.sample(config.batch_size, beta)
             errors, record = step(batch)
@@ -334,9 +338,10 @@ class Learner:
             self._batches += 1
             if self._batches % config.target_update_interval == 0:
                 with torch.no_grad():
-                    for theirs, ours in zip(self._target.parameters(), self._parameters):
+                    for theirs, ours in zip(self._targets, self._parameters):
                         theirs.lerp_(ours, config.tau)
-        self._policy.eval()
+        if self._quick is None:
+            self._policy.eval()
 
     def _step(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """One gradient step; the TD errors (B,), and the loss with the mean value."""

@@ -41,6 +41,12 @@ Act = Callable[[NDArray[Any], torch.Generator], torch.Tensor]
 _HALF_LOG_2PI = 0.9189385332046727
 _off = 0
 
+# To keep this method from being compiled, torch imports its compiler when the first optimiser is built: most
+# of a second of every fresh process. Nothing here is compiled.
+_method: Any = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+if _method is not None and not hasattr(_method, "__dynamo_disable"):
+    setattr(_method, "__dynamo_disable", _method)
+
 
 @contextmanager
 def off() -> Iterator[None]:
@@ -56,9 +62,9 @@ def off() -> Iterator[None]:
 def actor(policy: Policy, n: int) -> Act | None:
     """A function that does what `Policy.sample` does, for ``n`` raw observations; it holds for the weights'
     present memory, so make one for each roll-out."""
-    if not _small(policy):
+    if not _small(policy, learns=False):
         return None
-    observe = _inputs(policy)
+    observe = _inputs(policy, n)
     if policy.head != "actor-critic":
         return _greedy(policy, Values(policy.actor, n), observe, n)
     if not isinstance(policy.action_space, (spaces.Discrete, spaces.Box)):
@@ -105,31 +111,51 @@ def ppo_step(
     """A function that takes the rows of one minibatch, makes the gradient step and returns what `ppo` records
     of it. ``data``: ``inputs, actions, log_prob, value, advantage, target`` of all rows."""
     usual = isinstance(policy.action_space, (spaces.Discrete, spaces.Box)) and policy.head == "actor-critic"
-    return _PPO(policy, optimizer, config, **data) if usual and _small(policy) else None
+    return _PPO(policy, optimizer, config, **data) if usual and _small(policy, learns=True) else None
 
 
 def dqn_step(
-    policy: Policy, target: nn.Module, optimizer: torch.optim.Optimizer, config: DQNConfig
-) -> _DQN | None:
-    """An object whose call makes the gradient step for a Batch and returns its TD errors."""
-    return _DQN(policy, target, optimizer, config) if _small(policy) else None
+    policy: Policy,
+    target: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: DQNConfig,
+    last: DQNStep | None = None,
+) -> DQNStep | None:
+    """An object whose call makes the gradient step for a Batch and returns its TD errors and what `dqn`
+    records of it: the ``last`` one, while nothing was put in the place of weights and moments."""
+    if last is not None and last.holds() and not _off:
+        return last
+    return DQNStep(policy, target, optimizer, config) if _small(policy, learns=True) else None
 
 
-def _small(policy: Policy) -> bool:
+def _small(policy: Policy, *, learns: bool) -> bool:
     """Whether it is made of perceptrons on the CPU, so small that calls cost more than arithmetic."""
-    if _off or not isinstance(policy.network, tuple) or policy.device.type != "cpu":
+    if _off or not isinstance(policy.network, tuple):
         return False
-    weights = list(policy.parameters())
-    plain = all(w.dtype == torch.float32 and w.requires_grad for w in weights)
-    return plain and sum(w.numel() for w in weights) <= SMALL_NETWORK
+    head: Any = policy.actor
+    bodies = [head] if policy.head == "actor-critic" else [head.body, head.advantage, head.value or ()]
+    weights = [layer.weight for body in (*bodies, getattr(policy, "critic", ())) for layer in linears(body)]
+    if learns and not all(parameter.requires_grad for parameter in policy.parameters()):
+        return False
+    first = weights[0]
+    plain = first.device.type == "cpu" and first.dtype == torch.float32
+    return plain and sum(weight.numel() for weight in weights) <= SMALL_NETWORK
 
 
-def _inputs(policy: Policy) -> Callable[[NDArray[Any]], torch.Tensor]:
-    """`Policy.encode`, without its calls where it only flattens."""
+def _inputs(policy: Policy, rows: int) -> Callable[[NDArray[Any]], torch.Tensor]:
+    """`Policy.encode` of so many ``rows``, without its calls where it only flattens. The result is written
+    over by the next call; it begins where a cache line does, so that no last bit depends on the memory."""
     space = policy.observation_space
-    if isinstance(space, spaces.Box) and space.dtype == np.float32 and not policy.normalize:
-        return lambda batch: torch.from_numpy(batch.reshape(len(batch), -1))
-    return policy.encode
+    if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or policy.normalize:
+        return policy.encode
+    inputs = torch.empty(rows, int(np.prod(space.shape)))
+    array = inputs.numpy()
+
+    def observe(batch: NDArray[Any]) -> torch.Tensor:
+        np.copyto(array, batch.reshape(array.shape), casting="unsafe")
+        return inputs
+
+    return observe
 
 
 class _PPO:
@@ -247,13 +273,14 @@ class _PPO:
         return torch.from_numpy(off[:, None] * np.float32(self._config.vf_coef / self._rows))
 
 
-class _DQN:
+class DQNStep:
     """The gradient step of `dqn`."""
 
     def __init__(
         self, policy: Policy, target: Any, optimizer: torch.optim.Optimizer, config: DQNConfig
     ) -> None:
-        rows, self._config, self._observe = config.batch_size, config, _inputs(policy)
+        rows, self._config = config.batch_size, config
+        self._before, self._after = _inputs(policy, rows), _inputs(policy, rows)
         actor: Any = policy.actor
         self._flat = Flat(list(actor.parameters()), optimizer)
         self._online, self._following, self._aim = (Values(m, rows) for m in (actor, actor, target))
@@ -263,14 +290,18 @@ class _DQN:
         self._heads = [Backward([head], self._flat, []) for head in heads]
         self._weights = [head.weight.detach() for head in heads]
 
+    def holds(self) -> bool:
+        """Whether the arrays are still those of policy and optimiser."""
+        return self._flat.holds()
+
     def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The TD errors (B,), and loss and mean value as `dqn` records them."""
-        after = self._observe(batch.next_observations)
+        after = self._after(batch.next_observations)
         values = self._aim(after).numpy()
         best = (self._following(after).numpy() if self._config.double else values).argmax(1)
         rows = np.arange(len(best))
         goals = batch.rewards + batch.discounts * values[rows, best]
-        inputs = self._observe(batch.observations)
+        inputs = self._before(batch.observations)
         chosen = self._online(inputs).numpy()[rows, batch.actions]
         errors = goals - chosen
         weighed = batch.weights * errors

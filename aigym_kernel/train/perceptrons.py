@@ -122,6 +122,16 @@ class Flat:
             put(i, part)
         return flat
 
+    def holds(self) -> bool:
+        """Whether the parameters and the optimiser's state are still views of these arrays."""
+        starts = [flat.data_ptr() for flat in (self._weights, self._first, self._second)]
+        for place, parameter in zip(self._places, self._parameters):
+            state = self._optimizer.state[parameter]
+            now = parameter.data_ptr(), state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr()
+            if any(at != start + 4 * place for at, start in zip(now, starts)):
+                return False
+        return self._optimizer.state[self._parameters[0]]["step"] is self._steps[0]
+
     def descend(self, max_norm: float) -> None:
         """Cut the gradient at ``max_norm`` and make Adam's step."""
         share = max_norm / (float(torch.linalg.vector_norm(self._gradient)) + 1e-6)
