@@ -451,6 +451,18 @@ def spaces_of(env_id: str) -> tuple[Any, Any]:
     return env.observation_space, env.action_space
 
 
+class Levers(gymnasium.Env[Any, Any]):
+    """Two things to choose at once."""
+
+    observation_space, action_space = BOX, spaces.MultiDiscrete([2, 3])
+
+
+def test_several_choices_at_once_are_told_what_can_take_them() -> None:
+    says = r"Levers: action_space MultiDiscrete.* action values need Discrete; ppo acts in MultiDiscrete"
+    with pytest.raises(TrainingError, match=says):
+        next(dqn(Levers))
+
+
 class Unseeded(gymnasium.Env[Any, Any]):
     """Goes another way each time, whatever the seed."""
 

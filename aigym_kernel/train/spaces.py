@@ -51,7 +51,7 @@ def check_spaces(
     working = (
         "Discrete, MultiDiscrete, MultiBinary and Box of floats work"
         if continuous
-        else "action values need Discrete"
+        else "action values need Discrete; ppo acts in MultiDiscrete, MultiBinary and Box of floats too"
     )
     raise TrainingError(f"{name}: action_space {action} cannot be acted in; {working}")
 
