@@ -51,7 +51,7 @@ class Live:
         self._env: AnyEnv | None = None
         self._broken = False
         self._generator: torch.Generator | None = None
-        self._state: torch.Tensor | None = None
+        self._state: torch.Tensor | None = None  # what a recurrent policy remembers of the episode
         self._observation: Any = None
         self._frames: deque[tuple[float, dict[str, Any]]] = deque()
         self._count, self._episode, self._return, self._ended = 0, 0, 0.0, "new"
@@ -114,7 +114,7 @@ class Live:
         assert self._env is not None
         self._observation, _ = self._env.reset(seed=self._seed + self._episode)
         self._episode += 1
-        self._return, self._ended = 0.0, ""
+        self._return, self._ended, self._state = 0.0, "", None
         self._keep(0.0, None, start=True)
 
     def _advance(self, policy: Policy) -> None:
@@ -130,7 +130,11 @@ class Live:
     def _sample(self, policy: Policy) -> Any:
         with one_thread(policy):
             inputs = policy.encode(np.asarray(self._observation)[None])
-            return policy.to_env(policy.sample(inputs, self._generator))[0]
+            if not policy.recurrent:
+                return policy.to_env(policy.sample(inputs, self._generator))[0]
+            before = policy.initial_state(1) if self._state is None else self._state
+            action, self._state = policy.sample_recurrent(inputs, before, self._generator)
+            return policy.to_env(action)[0]
 
     def _keep(self, reward: float, action: Any, *, start: bool) -> None:
         """Note a frame, and forget those that are older than `SHOWN_S`."""

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from aigym_kernel import control
 from aigym_kernel.control import Control, Reader, steer
 from aigym_kernel.envs import make
 from aigym_kernel.errors import AigymError, RunError, UnknownName
-from aigym_kernel.live import Live
+from aigym_kernel.live import LIVE_SEED, Live
 from aigym_kernel.runs import train
 from aigym_kernel.train import Policy
 
@@ -105,6 +106,29 @@ def test_an_environment_without_a_board_is_drawn_small(tmp_path: Path) -> None:
         png = base64.b64decode(shown["frames"][0]["image"].removeprefix("data:image/png;base64,"))
         width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
         assert (width, height) == (150, 100)
+
+
+def test_a_recurrent_policy_is_watched_with_its_memory(tmp_path: Path) -> None:
+    spec = {"layers": [{"type": "gru", "units": 8}]}
+    env = make("CartPole-v1")
+    policy = Policy(env.observation_space, env.action_space, spec, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for weights in policy.parameters():
+            weights.mul_(5)
+    live = Live(tmp_path, "CartPole-v1", {}, seed=0)
+    for _ in range(8):
+        live.turn(policy, 1, paced=True)
+    live.close()
+    frames = json.loads((tmp_path / "live.json").read_text())["frames"]
+    observation, _ = env.reset(seed=LIVE_SEED)
+    state, generator = policy.initial_state(1), torch.Generator().manual_seed(LIVE_SEED)
+    expected = []
+    for _ in frames[1:]:
+        action, state = policy.sample_recurrent(policy.encode(observation[None]), state, generator)
+        expected.append(int(action))
+        observation, *_ = env.step(expected[-1])
+    assert len(expected) > 3
+    assert [frame["action"] for frame in frames[1:]] == expected
 
 
 def test_a_game_that_fails_is_not_shown_and_breaks_nothing(tmp_path: Path, capsys: Any) -> None:

@@ -98,7 +98,8 @@ def parse(spec: object) -> tuple[Layer, ...]:
     if not isinstance(spec, Mapping):
         raise TrainingError(
             f"network={spec!r} is neither units per layer, such as (64, 64), nor "
-            '{"layers": [{"type": "dense", "units": 64, "activation": "relu"}, ...]}'
+            '{"layers": [{"type": "dense", "units": 64, "activation": "relu"}, ...]}; '
+            "a module of your own is trained with ppo(env, policy=module)"
         )
     for key in spec:
         if key != "layers":
