@@ -2,9 +2,10 @@
 
     found = alerts(series, step=step, total_steps=total, config=config["ppo"], summary=status.summary)
     found[0].text, found[0].advice
+    of_run(store, record, status)       the same of a recorded run
 
-Pure functions: ``series`` is {metric: (steps, values)}, as recorded so far. A rule speaks when the evidence
-has lasted, not at the first bad point, and falls silent when it is over; a NaN stays.
+Only `of_run` reads anything. ``series`` is {metric: (steps, values)}, as recorded so far. A rule speaks when the
+evidence has lasted, not at the first bad point, and falls silent when it is over; a NaN stays.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigym_kernel import rendering
+from aigym_kernel.store import RunRecord, RunStatus, Store
 
 Values = NDArray[np.float64]
 Series = Mapping[str, tuple[Values, Values]]
@@ -105,6 +107,30 @@ def alerts(
     )
     found = [alert for rule in _RULES for alert in rule(seen)]
     return sorted(found, key=lambda alert: alert.level != "bad")
+
+
+def of_run(store: Store, record: RunRecord, status: RunStatus) -> list[Alert]:
+    """What is wrong with a run, by what the store has of it."""
+    frame = store.sql(
+        "SELECT name, step, value FROM metrics WHERE run_id = ? ORDER BY step, time", [record.run_id]
+    )
+    series = {
+        str(name): (part["step"].to_numpy(dtype=float), part["value"].to_numpy(dtype=float))
+        for name, part in frame.groupby("name", sort=False)
+    }
+    return alerts(
+        series,
+        step=status.step,
+        total_steps=status.total_steps,
+        config=config_of(record),
+        summary=status.summary,
+    )
+
+
+def config_of(record: RunRecord) -> dict[str, Any]:
+    """The fields of a training's algorithm; empty for other runs."""
+    found = record.config.get(str(record.config.get("algo")))
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def html(found: Sequence[Alert]) -> str:

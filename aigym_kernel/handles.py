@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aigym_kernel import control, rendering
+from aigym_kernel import alerts, control, rendering
 from aigym_kernel.control import Speed
 from aigym_kernel.errors import RunError, UnknownName
 from aigym_kernel.options import Options
@@ -172,6 +172,7 @@ class Run:
         summary = [[k, f"{v:g}" if isinstance(v, float) else v] for k, v in status.summary.items()]
         return (
             f"<p>{rendering.escape(repr(self))} {rendering.escape(status.error or '')}</p>"
+            + alerts.html(alerts.of_run(self.store, self.record, status))
             + rendering.line_chart(self.metrics("return_mean"), title="mean return of training")
             + (rendering.table(["", ""], summary) if summary else "")
         )

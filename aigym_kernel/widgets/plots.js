@@ -50,6 +50,11 @@ export function logTicks(low, high) {
   return ticks;
 }
 
+/** A round value on an axis with all of its digits, so that no two ticks read the same. @param {number} value */
+export function tickText(value) {
+  return Math.abs(value) < 1 ? String(Number(value.toPrecision(6))).replaceAll("-", "−") : formatNumber(value);
+}
+
 /** Steps in few letters: 1,500 as "1.5k", 2,000,000 as "2M". @param {number} steps */
 export function shortCount(steps) {
   if (steps >= 1e6) return `${formatNumber(Number((steps / 1e6).toPrecision(3)))}M`;
@@ -136,7 +141,7 @@ export function plot(data, { width, height, smoothing, hidden, span }) {
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "aigym-chart", "aria-hidden": "true" },
     ...ticks.flatMap((value) => [
       svg("path", { class: "aigym-rule", d: `M${box.left} ${py(value).toFixed(1)}H${box.left + box.width}` }),
-      words(box.left - 5, py(value) + 4, "end", formatNumber(value)),
+      words(box.left - 5, py(value) + 4, "end", tickText(value)),
     ]),
     words(box.left, height - 4, "start", shortCount(span.x0)),
     words(box.left + box.width, height - 4, "end", shortCount(span.x1)),

@@ -73,9 +73,7 @@ class Watched:
     @property
     def config(self) -> dict[str, Any]:
         """The fields of the algorithm's configuration."""
-        algo = self.record.config.get("algo")
-        config: dict[str, Any] = self.record.config.get(algo, {}) if isinstance(algo, str) else {}
-        return config
+        return alerts.config_of(self.record)
 
     def glance(self) -> None:
         """Read the status again: one small file."""

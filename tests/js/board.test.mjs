@@ -48,6 +48,7 @@ test("ticks are round, few, and inside", () => {
   assert.deepEqual(p.roundTicks(5, 5), [5]);
   assert.deepEqual(p.logTicks(0.02, 300), [0.1, 1, 10, 100]);
   assert.equal(p.logTicks(1e-9, 1e9).length <= 4, true);
+  assert.deepEqual([0.00245, 0.0025, -0.02, 2000].map(p.tickText), ["0.00245", "0.0025", "−0.02", "2,000"]);
   assert.deepEqual([0, 950, 1500, 120832, 2e6].map(p.shortCount), ["0", "950", "1.5k", "121k", "2M"]);
 });
 
