@@ -4,8 +4,8 @@
     found[0].text, found[0].advice
     of_run(store, record, status)       the same of a recorded run
 
-Only `of_run` reads anything. ``series`` is {metric: (steps, values)}, as recorded so far. A rule speaks when the
-evidence has lasted, not at the first bad point, and falls silent when it is over; a NaN stays.
+Only `of_run` reads anything. ``series`` is {metric: (steps, values)}, as recorded so far. A rule speaks when
+the evidence has lasted, not at the first bad point, and falls silent when it is over; a NaN stays.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def alerts(
     Args:
         series: the recorded metrics, each as (steps, values), in order.
         config: the algorithm's configuration: fields named in the advice, with their values.
-        summary: of the run's status (``eval_return_mean_before``, ``warnings``).
+        summary: of the run's status (``eval_return_mean_before``, ``eval_return_mean``, ``warnings``).
         free: what is left of the memory as a share of all, by kind: ``{"memory": 0.05, "GPU memory": 0.3}``.
     """
     seen = _Seen(
@@ -152,14 +152,18 @@ def _not_finite(seen: _Seen) -> list[Alert]:
 
 
 def _start(seen: _Seen) -> float | None:
-    """The return before learning: the first evaluation, or that of the first third so far if it is higher
-    (the very first episodes to end are short ones)."""
+    """The return before learning: that of the first third so far, since the very first episodes to end are
+    short ones, and a single evaluation of an untrained policy may be lucky."""
     _, y = seen.points("return_mean")
-    if not len(y):
-        return None
-    first = float(y[: -(-len(y) // 3)].mean())
-    before = seen.summary.get("eval_return_mean_before")
-    return max(first, float(before)) if isinstance(before, (int, float)) and np.isfinite(before) else first
+    return float(y[: -(-len(y) // 3)].mean()) if len(y) else None
+
+
+def _evaluations_rose(seen: _Seen, by: float) -> bool:
+    """Whether the latest evaluation is above the first, where there are two."""
+    first, latest = (seen.summary.get(f"eval_return_mean{end}") for end in ("_before", ""))
+    _, y = seen.points("eval_return_mean")
+    latest = float(y[-1]) if len(y) else latest
+    return isinstance(first, (int, float)) and isinstance(latest, (int, float)) and latest > first + by
 
 
 def _spread(seen: _Seen) -> float:
@@ -193,7 +197,8 @@ def _no_learning(seen: _Seen) -> list[Alert]:
         return []
     _, y = seen.points("return_mean")
     best = np.convolve(y, np.full(_POINTS, 1 / _POINTS), mode="valid").max()
-    if float(best) - start > GAINED * _spread(seen) + 1e-9:
+    least = GAINED * _spread(seen) + 1e-9
+    if float(best) - start > least or _evaluations_rose(seen, least):
         return []
     now = f"after {seen.share:.0%} of the run the return is {recent.mean():.4g}"
     text = f"No learning: {now}, {start:.4g} at first."

@@ -247,7 +247,9 @@ function render({ model, el }) {
   }
   function showGame() {
     const live = model.get("live");
-    if ("frames" in live && live.frames.length) game.take(live);
+    const { runs } = model.get("view");
+    if (!("frames" in live) || !live.frames.length) return;
+    game.take(live, runs.length > 1 ? runs.find((run) => run.run_id === live.run_id)?.label ?? "" : "");
   }
 
   smoothing.addEventListener("input", showPlots);

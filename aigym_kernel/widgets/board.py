@@ -257,7 +257,7 @@ def _groups(records: Sequence[Any]) -> list[dict[str, Any]]:
     index = {record.run_id: i for i, record in enumerate(records)}
     titles = names([common(group) for group in sets], sets) if len(sets) > 1 else [records[0].name]
     return [
-        {"name": title, "runs": [index[record.run_id] for record in group]}
+        {"name": title.removeprefix("algo="), "runs": [index[record.run_id] for record in group]}
         for title, group in zip(titles, sets)
     ]
 

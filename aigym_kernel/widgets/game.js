@@ -24,7 +24,7 @@ export function stay(waiting, between) {
   return clamp(between / Math.max(1, waiting), FEWEST_MS, MOST_MS);
 }
 
-/** @returns {{node: HTMLElement, take: (game: Game) => void, redraw: () => void, say: (text: string) => void, close: () => void}} */
+/** @returns {{node: HTMLElement, take: (game: Game, about: string) => void, redraw: () => void, say: (text: string) => void, close: () => void}} */
 export function gamePanel() {
   const canvas = h("canvas", { class: "aigym-board", role: "img", "aria-label": "the game", hidden: "" });
   const image = h("img", { class: "aigym-picture", alt: "the game", hidden: "" });
@@ -39,6 +39,7 @@ export function gamePanel() {
   /** @type {Queued | null} */
   let current = null;
   let run = "";
+  let whose = "";
   let [came, between] = [0, 500];
   let timer = 0;
 
@@ -52,7 +53,7 @@ export function gamePanel() {
       drawBoard(canvas, { width: board[0].length, height: board.length, first: [], changes: [] }, board.flat());
     } else if (picture?.startsWith(PICTURE_START)) image.src = picture;
     else note.textContent = "This environment has nothing to draw: neither board() nor rgb_array.";
-    now.textContent = `return so far ${formatNumber(current.return)}, policy of step ${formatNumber(current.step)}`;
+    now.textContent = `${whose}return so far ${formatNumber(current.return)}, policy of step ${formatNumber(current.step)}`;
     if (current.ended) last.textContent = `last game: ${current.ended}, return ${formatNumber(current.return)}`;
   }
   function next() {
@@ -67,7 +68,8 @@ export function gamePanel() {
   }
   return {
     node,
-    take(game) {
+    take(game, about) {
+      whose = about && `${about}: `;
       if (game.run_id !== run) {
         [run, queue] = [game.run_id, []];
         last.textContent = "";

@@ -150,7 +150,9 @@ export function plot(data, { width, height, smoothing, hidden, span }) {
         ? [svg("path", { class: `${lineClass(line.group)} aigym-band`, d: bandPath(line.x.map(px), line.low.map(py), line.high.map(py)) })]
         : []),
       ...(smoothing > 0 ? [svg("path", { class: `${lineClass(line.group)} aigym-raw`, d: draw(line.x, lines[shown.indexOf(line)].y) })] : []),
-      svg("path", { class: `${lineClass(line.group)} aigym-line`, d: draw(line.x, line.y) }),
+      line.x.length > 1
+        ? svg("path", { class: `${lineClass(line.group)} aigym-line`, d: draw(line.x, line.y) })
+        : svg("circle", { class: `${lineClass(line.group)} aigym-point`, cx: px(line.x[0]).toFixed(1), cy: py(line.y[0]).toFixed(1), r: 2 }),
       ...line.dots.map(([x, y]) => svg("circle", { class: `${lineClass(line.group)} aigym-dot`, cx: px(x).toFixed(1), cy: py(y).toFixed(1), r: 3 })),
     ]),
     cursor);
