@@ -4,6 +4,7 @@
     make("aigym/Snake-v0", size=8)
     make("CartPole-v1")         anything that gymnasium knows
     make("MinAtar/Breakout-v1") where the package MinAtar is installed
+    make("pettingzoo:pettingzoo.butterfly.cooperative_pong_v6")     see `envs.pettingzoo`
     make("CartPole-v1", wrappers=["TimeAwareObservation"])          see `envs.wrappers`
 
 Importing this package registers ours under ``aigym/...``; in a process that has not imported it,
@@ -58,7 +59,8 @@ def _register_minatar() -> None:
 
 
 def env_id(name: str) -> str:
-    """The gymnasium id that ``name`` stands for: itself, or ``aigym/<task>-v0`` for a task's id.
+    """The gymnasium id that ``name`` stands for: itself, ``aigym/<task>-v0`` for a task's id, or
+    ``pettingzoo/<module>-v0`` for ``pettingzoo:<module>``.
 
     Raises:
         UnknownName: neither a task nor an environment.
@@ -66,6 +68,10 @@ def env_id(name: str) -> str:
     _register_tasks()
     _register_minatar()
     known = gymnasium.registry
+    if name.startswith(("pettingzoo:", "pettingzoo/")):
+        module = name[len("pettingzoo:") :].removesuffix("-v0")
+        name = f"pettingzoo/{module}-v0"
+        _register(name, "pettingzoo:Joint", module=module)
     if name in known:
         return name
     if (task := f"aigym/{name}-v0") in known:
