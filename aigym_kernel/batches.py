@@ -139,8 +139,7 @@ def join(batches: Sequence[Batch]) -> Batch:
     return replace(some[0], **fields)
 
 
-def writes_none(path: str | Path) -> Path:
-    """What an Update has as ``checkpoint`` whose trainer has none to give."""
+def _writes_none(path: str | Path) -> Path:
     raise TrainingError(f"no checkpoint was written to {str(path)!r}: this trainer cannot write any")
 
 
@@ -178,4 +177,4 @@ class Update:
     metrics: Mapping[str, float]
     trajectories: Batch = field(default_factory=empty)
     policy: Any = None
-    checkpoint: Callable[[str | Path], Path] = writes_none
+    checkpoint: Callable[[str | Path], Path] = _writes_none

@@ -105,6 +105,8 @@ class Live:
         if can_draw and not hasattr(env.unwrapped, "board"):
             with suppress(Exception):  # a package for drawing that is not here: it is played without
                 drawn = make_one(self._source, {**self._kwargs, "render_mode": "rgb_array"})
+                drawn.reset(seed=self._seed)
+                drawn.render()  # The first picture loads what draws: not to be counted as playing.
                 env.close()
                 env = drawn
         self._env = env

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from aigym_kernel import settings
-from aigym_kernel.batches import Update, writes_none
+from aigym_kernel.batches import Update
 from aigym_kernel.control import Reader
 from aigym_kernel.devices import Meter, out_of_memory
 from aigym_kernel.envs import EnvSource
@@ -123,9 +123,8 @@ class Training:
 
     def _loop(self, resume: Path | None) -> None:
         # Iterator is all that a trainer promises; each is a generator, which can be told things.
-        going_on = {} if resume is None else {"resume": resume}
         updates: Generator[Update, Any, None] = ALGORITHMS[self._algo].train(
-            self._env, self._config, env_kwargs=self._env_kwargs, **going_on
+            self._env, self._config, env_kwargs=self._env_kwargs, resume=resume
         )  # type: ignore[assignment]
         message: dict[str, float] | None = None
         stopped = False
@@ -202,8 +201,6 @@ class Training:
     def _save(self, update: Update) -> None:
         """All that is needed to go on from here, in this order: the record, what this loop knows, the
         trainer's state. A kill in between leaves the checkpoint before with all that belongs to it."""
-        if update.checkpoint is writes_none:
-            return
         self._checkpoints.mkdir(exist_ok=True)
         self._writer.waypoint(update.step)
         progress = replace(
@@ -217,9 +214,8 @@ class Training:
         self._saved = time.perf_counter()
 
     def _write(self, update: Update, name: str) -> None:
-        if update.checkpoint is not writes_none:
-            self._checkpoints.mkdir(exist_ok=True)
-            update.checkpoint(self._checkpoints / f"{name}.safetensors")
+        self._checkpoints.mkdir(exist_ok=True)
+        update.checkpoint(self._checkpoints / f"{name}.safetensors")
 
     def _obey(self, update: Update) -> tuple[bool, dict[str, float] | None]:
         """Do what the run was asked: whether to stop, and what to tell the trainer."""

@@ -3,6 +3,7 @@ fails with a reason, ends what hangs."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,16 @@ class Corridor(gymnasium.Env[Any, Any]):
 
 
 def corridor(wrong: str) -> Callable[[], Any]:
-    return lambda: Corridor(wrong)
+    here = os.getpid()
+
+    def make() -> Corridor:
+        if wrong == "full" and os.getpid() != here:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**11, 2**11))  # as if the disk was full
+        return Corridor(wrong)
+
+    return make
 
 
 def test_evaluations_are_recorded_apart_and_several_seeds_are_one() -> None:
@@ -126,6 +136,7 @@ def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
         "nan": "gave a NaN or infinite reward",
         "shape": "(3,)",
         "hangs": "the environment hangs: Corridor.step at test_training.py:",
+        "full": "cannot write",
     }
     started = {
         wrong: train(corridor(wrong), total_timesteps=4_000, hang_after_s=2, **SHORT) for wrong in wrongs
@@ -135,11 +146,13 @@ def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
             run.wait(120)
         assert wrongs[wrong] in str(caught.value), wrong
         assert run.status().state == "failed"
-        log = (run.folder / "log.txt").read_text()
-        assert "Corridor" in log or "in step" in log, wrong
+        log = run.folder / "log.txt"
+        until(lambda log=log: "most recent call" in log.read_text(), f"{wrong}: a stack in the log")
         kept = sql("select count(*) as n from trajectories where run_id = ?", [run.id])["n"][0]
-        assert kept == 40, f"{wrong}: two roll-outs of 4 x 50 steps in episodes of 10"
-    with pytest.raises(RunError, match="4 of 4 runs did not end well"):
+        assert kept == (0 if wrong == "full" else 40), (
+            f"{wrong}: two roll-outs of 200 steps in episodes of 10"
+        )
+    with pytest.raises(RunError, match="5 of 5 runs did not end well"):
         Runs(tuple(started.values())).wait()
 
 
