@@ -665,6 +665,30 @@ def test_a_training_goes_on_bit_for_bit(env: str, changes: dict[str, Any], tmp_p
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_resumed_training_may_last_longer(tmp_path: Path) -> None:
+    *_, update = ppo("CartPole-v1", tiny())
+    path = update.checkpoint(tmp_path / "checkpoint.safetensors")
+    assert [u.step for u in ppo("CartPole-v1", resume=path)] == [512]
+    longer = list(ppo("CartPole-v1", tiny(total_timesteps=1024), resume=path))
+    assert [u.step for u in longer] == [512, 640, 768, 896, 1024]
+    assert longer[1].metrics["learning_rate"] == pytest.approx(7e-4 / 2)
+
+
+def test_episodes_that_do_not_go_the_same_way_again_begin_anew(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)  # which no seed sets back
+
+    class Unseeded(Constant):
+        def _observation(self) -> Any:
+            return chance.random(1).astype(np.float32)
+
+    updates = ppo(lambda: Unseeded(steps=50), tiny())
+    update = next(u for u in updates if u.step)
+    path = update.checkpoint(tmp_path / "checkpoint.safetensors")
+    rest = list(ppo(lambda: Unseeded(steps=50), resume=path))
+    assert rest[0].metrics["episodes_not_restored"] == 4
+    assert {len(t) for u in rest for t in u.trajectories} == {50}
+
+
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     updates = ppo("CartPole-v1", tiny())
     early = next(updates)
@@ -691,7 +715,7 @@ def test_cartpole_is_solved(seed: int) -> None:
     assert np.mean([t.total_reward for t in played]) >= 475
 
 
-THRESHOLDS = [("Acrobot-v1", 81_920, -100), ("Pendulum-v1", 57_344, -250)]
+THRESHOLDS = [("Acrobot-v1", 45_056, -100), ("Pendulum-v1", 57_344, -250)]
 
 
 @pytest.mark.learning

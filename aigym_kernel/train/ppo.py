@@ -43,60 +43,11 @@ from aigym_kernel.train import checkpoints, configs, fast
 from aigym_kernel.train.collect import Collector, Finished, Rollout, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.normalization import RewardScale
+from aigym_kernel.train.presets import PPO
 from aigym_kernel.train.samples import samples
 from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
 
 Space = gymnasium.Space[Any]
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {
-        "total_timesteps": 100_352,
-        "n_envs": 64,
-        "n_steps": 16,
-        "n_epochs": 6,
-        "n_minibatches": 4,
-        "learning_rate": 2.5e-3,
-        "gamma": 0.98,
-        "gae_lambda": 0.9,
-    },
-    "Acrobot-v1": {
-        "total_timesteps": 98_304,
-        "n_steps": 256,
-        "n_epochs": 8,
-        "learning_rate": 1e-3,
-        "ent_coef": 0.01,
-        "normalize_rewards": True,
-    },
-    "Pendulum-v1": {
-        "total_timesteps": 65_536,
-        "n_envs": 32,
-        "n_steps": 64,
-        "n_epochs": 8,
-        "learning_rate": 2e-3,
-        "gamma": 0.9,
-        "normalize_rewards": True,
-    },
-    "LunarLander-v3": {
-        "total_timesteps": 704_512,
-        "n_envs": 32,
-        "n_steps": 256,
-        "n_minibatches": 16,
-        "learning_rate": 1.5e-3,
-        "gamma": 0.995,
-        "gae_lambda": 0.97,
-        "ent_coef": 0.005,
-        "normalize_rewards": True,
-    },
-    "aigym/Snake-v0": {
-        "total_timesteps": 524_288,
-        "n_envs": 64,
-        "n_steps": 32,
-        "n_epochs": 4,
-        "n_minibatches": 4,
-        "learning_rate": 2.5e-3,
-    },
-}
-"""What differs from the defaults of `PPOConfig`, by environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +127,7 @@ class PPOConfig:
             UnknownName: a change to a field that does not exist.
             TrainingError: a value that cannot be.
         """
-        return configs.preset(cls, PRESETS, env_id, changes)
+        return configs.preset(cls, PPO, env_id, changes)
 
 
 def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> None:
