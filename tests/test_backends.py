@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import psutil
@@ -20,6 +22,9 @@ from aigym_kernel.envs import make
 from aigym_kernel.envs.vector import Seeds, make_one, make_vec
 from aigym_kernel.errors import AigymError, EnvError, UnknownName
 from aigym_kernel.train import PPOConfig, ppo
+
+# What is defined here is sent to processes as code, as from a notebook: they need not import this module.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Odd(gymnasium.Env[Any, Any]):
