@@ -146,7 +146,7 @@ def train(
     if total_timesteps is not None:
         changes["total_timesteps"] = total_timesteps
     configs = [algorithm.config.preset(name, seed=one, **changes) for one in _seeds(seed, seeds)]
-    algorithm.check(name if isinstance(env, str) else env, env_kwargs)
+    algorithm.check(name if isinstance(env, str) else env, env_kwargs, configs[0].network)
     settings.device(configs[0].device)
     store = as_store(store)
     pickled = None if isinstance(env, str) else _pickled(env)

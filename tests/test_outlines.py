@@ -90,5 +90,7 @@ def test_what_cannot_be_looked_at() -> None:
         network((8,), "CartPol-v1")
     with pytest.raises(UnknownName, match="Known: dqn, ppo"):
         network((8,), "CartPole-v1", algo="sac")
+    with pytest.raises(TrainingError, match="lstm and gru layers cannot learn action values"):
+        network({"layers": [{"type": "gru", "units": 8}]}, "CartPole-v1", algo="dqn")
     with pytest.raises(TrainingError, match="action values need Discrete"):
         network((8,), "Pendulum-v1", algo="dqn")

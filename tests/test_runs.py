@@ -22,6 +22,8 @@ from aigym_kernel.store import Store, sql
 
 pytestmark = pytest.mark.usefixtures("store_dir")
 
+CONV = {"layers": [{"type": "conv", "filters": 4, "kernel_size": 3}, {"type": "flatten"}]}
+
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
@@ -152,6 +154,7 @@ LOCK = threading.Lock()
         ({"env": "CartPole-v1", "algo": "pppo"}, UnknownName, "unknown algorithm 'pppo'. Did you mean 'ppo'"),
         ({"env": "CartPole-v1", "learning_rat": 1}, UnknownName, "Did you mean 'learning_rate'"),
         ({"env": "CartPole-v1", "gamma": 2}, TrainingError, "gamma=2 must lie in"),
+        ({"env": "CartPole-v1", "network": CONV}, TrainingError, r"layer 1 \(conv\) needs a picture"),
         ({"env": "two-sum"}, TrainingError, "aigym/two-sum-v0"),
         ({"env": "CartPole-v1", "seed": -1}, TrainingError, "seed=-1"),
         ({"env": "CartPole-v1", "seed": 2**32}, TrainingError, "seed=4294967296"),

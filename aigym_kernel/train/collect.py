@@ -30,6 +30,7 @@ from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import fast
 from aigym_kernel.train.collect_torch import take_steps
 from aigym_kernel.train.networks import Policy
+from aigym_kernel.train.outlines import outline
 from aigym_kernel.train.spaces import check_spaces
 
 RECENT = 100
@@ -40,14 +41,21 @@ Part = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 
 
 def check_trainable(
-    env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, *, continuous: bool = True
+    env: EnvSource,
+    env_kwargs: Mapping[str, Any] | None = None,
+    network: object = None,
+    *,
+    continuous: bool = True,
 ) -> None:
     """Builds one environment, looks at its spaces as `check_spaces` does, closes it. Raises what building
-    and `check_spaces` raise."""
+    and `check_spaces` raise, and what `outline` does where layers of ``network`` do not fit."""
     one = make_one(env, env_kwargs)
     try:
         name = env if isinstance(env, str) else one.spec.id if one.spec else type(one.unwrapped).__name__
         check_spaces(one.observation_space, one.action_space, name, continuous=continuous)
+        if network is not None:
+            algo = "ppo" if continuous else "dqn"
+            outline(network, one.observation_space, one.action_space, name=name, algo=algo)
     finally:
         one.close()
 

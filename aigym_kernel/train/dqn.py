@@ -136,15 +136,16 @@ class DQNConfig:
         return configs.preset(cls, PRESETS, env_id, changes)
 
 
-def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> None:
-    """Whether DQN can train on an environment: builds one, looks at its spaces, closes it.
+def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, network: object = None) -> None:
+    """Whether DQN can train on an environment: builds one, looks at its spaces, and whether the
+    layers of ``network`` fit them, closes it.
 
     Raises:
         UnknownName: no environment has this id.
         TrainingError: a space that the network cannot handle; actions that are not Discrete.
         AigymError: the environment refuses ``env_kwargs`` or needs a package that is not here.
     """
-    check_trainable(env, env_kwargs, continuous=False)
+    check_trainable(env, env_kwargs, network, continuous=False)
 
 
 def dqn(

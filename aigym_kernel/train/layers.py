@@ -139,6 +139,15 @@ def place(layers: Sequence[Layer], shape: Sequence[int]) -> tuple[Placed, ...]:
     return tuple(placed)
 
 
+def check_memory(layers: Sequence[Layer], head: str) -> None:
+    """Raise a TrainingError if layers that remember something are to give action values."""
+    if head != "actor-critic" and any(layer.type in RECURRENT for layer in layers):
+        raise TrainingError(
+            "network: lstm and gru layers cannot learn action values (DQN replays single steps); "
+            'train with algo="ppo", or use dense layers'
+        )
+
+
 def wants_picture(layers: Sequence[Layer]) -> bool:
     """Whether observations keep their shape for these layers: one of them is conv."""
     return any(layer.type == "conv" for layer in layers)

@@ -29,7 +29,7 @@ from aigym_kernel.train import actions as acting
 from aigym_kernel.train import saving
 from aigym_kernel.train.bodies import Body, Values, features_of, kept, linear, mlp
 from aigym_kernel.train.export import export
-from aigym_kernel.train.layers import parse, wants_picture
+from aigym_kernel.train.layers import check_memory, parse, wants_picture
 from aigym_kernel.train.outlines import outline_of
 from aigym_kernel.train.spaces import check_spaces, width
 
@@ -121,14 +121,10 @@ class Policy(nn.Module):
         shape = self.observation_space.shape or ()
         if isinstance(self.network, Mapping):
             layers = parse(self.network)
+            check_memory(layers, self.head)
             self._input_shape = shape if wants_picture(layers) else self._input_shape
             body = Body(layers, self._input_shape, generator)
             self.state_size = body.state_size
-            if self.recurrent and self.head != "actor-critic":
-                raise TrainingError(
-                    "network: lstm and gru layers cannot learn action values (DQN replays single steps); "
-                    'train with algo="ppo", or use dense layers'
-                )
             return body, body.features
         if isinstance(self.observation_space, spaces.Box):
             self._input_shape = shape

@@ -22,7 +22,7 @@ from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_one
 from aigym_kernel.errors import TrainingError, UnknownName
 from aigym_kernel.train.actions import output_width
-from aigym_kernel.train.layers import RECURRENT, Layer, Placed, parse, place, told
+from aigym_kernel.train.layers import RECURRENT, Layer, Placed, check_memory, parse, place, told
 from aigym_kernel.train.spaces import check_spaces, width
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def outline(
     """The same for the spaces of an environment called ``name``."""
     layers = parse(spec)
     check_spaces(observation, action, name, continuous=algo == "ppo")
+    check_memory(layers, _HEADS[algo])
     return _outline(layers, isinstance(spec, Mapping), observation, action, _HEADS[algo])
 
 

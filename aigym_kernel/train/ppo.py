@@ -130,15 +130,16 @@ class PPOConfig:
         return configs.preset(cls, PPO, env_id, changes)
 
 
-def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> None:
-    """Whether PPO can train on an environment: builds one, looks at its spaces, closes it.
+def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, network: object = None) -> None:
+    """Whether PPO can train on an environment: builds one, looks at its spaces, and whether the
+    layers of ``network`` fit them, closes it.
 
     Raises:
         UnknownName: no environment has this id.
         TrainingError: a space that the network cannot handle.
         AigymError: the environment refuses ``env_kwargs`` or needs a package that is not here.
     """
-    check_trainable(env, env_kwargs)
+    check_trainable(env, env_kwargs, network)
 
 
 def ppo(
