@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from aigym_kernel.widgets.explorer import explore
     from aigym_kernel.widgets.launcher import launch
     from aigym_kernel.widgets.review import review
+    from aigym_kernel.widgets.rewards import reward_designer
 
 __version__ = "0.1.0"
 
@@ -117,6 +118,7 @@ _HOME = {
     "replay": "agents",
     "resimulate": "replays",
     "review": "widgets",
+    "reward_designer": "widgets",
     "rollout": "runs",
     "run_notebook": "notebooks",
     "runs": "overview",
@@ -183,6 +185,7 @@ __all__ = [
     "replay",
     "resimulate",
     "review",
+    "reward_designer",
     "rollout",
     "run_notebook",
     "runs",

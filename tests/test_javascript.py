@@ -23,6 +23,7 @@ WIDGETS = {
     "launcher": ("drawing", "launcher"),
     "builder": ("drawing", "builder"),
     "review": ("drawing", "review"),
+    "rewards": source.REWARDS,
 }
 
 

@@ -95,6 +95,20 @@ def parse(text: str, known: Collection[str], what: str = "formula") -> Formula:
     return Formula(text=text, names=names, part=value)
 
 
+def terms(text: str) -> list[str]:
+    """The parts that a formula adds up, each as a formula: ``["10*apple", "-(5*wall)"]``. ``text`` is one
+    that `parse` took."""
+
+    def split(node: ast.expr, sign: str) -> list[str]:
+        match node:
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
+                other = sign if isinstance(op, ast.Add) else "" if sign else "-"
+                return [*split(left, sign), *split(right, other)]
+        return [f"-({ast.unparse(node)})" if sign else ast.unparse(node)]
+
+    return split(ast.parse(text.strip(), mode="eval").body, "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Compiler:
     """Turns nodes into functions, or into the number that they always give: so an operation that is left

@@ -114,7 +114,7 @@ class Snake(gymnasium.Env[NDArray[Any], int]):
         self._direction = r.RIGHT
         self._hunger = 0
         self._apples = 0
-        self._end = r.NO_END
+        self._last, self._end = r.DIED, r.NO_END
         self._playing = False
 
     def reset(
@@ -168,11 +168,12 @@ class Snake(gymnasium.Env[NDArray[Any], int]):
                 self._end = r.FULL
             elif self._hunger >= self.rules.starvation:
                 self._end = r.STARVATION
+        self._last = move
         info = self._info()
         if self._end:
             self._playing = False
             info["outcome"] = r.ENDS[self._end]
-        return self._look(), self._reward(move), not self._playing, False, info
+        return self._look(), self._reward(), not self._playing, False, info
 
     def board(self) -> NDArray[np.int8]:
         """The board as it is: (size, size) int8, row 0 on top: 0 empty, 1 body, 2 head, 3 apple,
@@ -187,6 +188,17 @@ class Snake(gymnasium.Env[NDArray[Any], int]):
         if self._inside != self._board:
             cells[self._obstacles()] = 4
         return cells
+
+    def happened(self) -> dict[str, float]:
+        """What a formula for the rewards sees of the last step: `EVENTS`, `QUANTITIES` of `snake_rules`."""
+        return {
+            **r.events(self._last, self._end),
+            "length": float(len(self._body)),
+            "apples": float(self._apples),
+            "hunger": float(self._hunger),
+            "distance": float(self._apple_distance(self._body[0])),
+            "size": float(self.size),
+        }
 
     def render(self) -> str | NDArray[np.uint8] | None:
         """``ansi``: lines of ``.o@*#`` (empty, body, head, apple, obstacle). ``rgb_array``: a picture
@@ -241,17 +253,10 @@ class Snake(gymnasium.Env[NDArray[Any], int]):
         self._taken |= bit
         return r.MOVED_CLOSER if self._apple_distance(head) < before else r.MOVED_FARTHER
 
-    def _reward(self, move: int) -> float:
+    def _reward(self) -> float:
         if self.rules.formula is None:
-            return self.rules.worth[move][self._end]
-        quantities = {
-            "length": float(len(self._body)),
-            "apples": float(self._apples),
-            "hunger": float(self._hunger),
-            "distance": float(self._apple_distance(self._body[0])),
-            "size": float(self.size),
-        }
-        return r.finite(self.rules.formula, {**r.events(move, self._end), **quantities})
+            return self.rules.worth[self._last][self._end]
+        return r.finite(self.rules.formula, self.happened())
 
     def _place_apple(self) -> None:
         """Put the apple on a free cell, each equally likely; nowhere when the board is full."""

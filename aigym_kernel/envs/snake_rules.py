@@ -82,9 +82,10 @@ _LINES = np.tile(PALETTE, IMAGE_PIXELS).view(np.uint32)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rules:
-    """One game of Snake, all but its state. ``worth[move][end]``: the reward of each combination, where
-    ``formula`` is None; else the formula is evaluated at each step."""
+    """One game of Snake, all but its state. ``text``: its rewards as a formula. ``worth[move][end]``: the
+    reward of each combination, where ``formula`` is None; else the formula is evaluated at each step."""
 
+    text: str
     size: int
     observation: str
     starvation: int
@@ -136,6 +137,7 @@ def snake_rules(
         for move, end in _POSSIBLE:
             worth[move][end] = finite(formula, events(move, end))
     return Rules(
+        text=formula.text,
         size=int(size),
         observation=observation,
         starvation=int(starvation or 2 * size**2),
@@ -162,7 +164,8 @@ def _as_formula(rewards: Mapping[str, float] | None) -> str:
     given = {**REWARDS, **(rewards or {})}
     worth = {**dict.fromkeys(CAUSES, given["death"]), "full": 0.0, **given}
     groups = (("step",), ("apple", "closer", "farther"), (*CAUSES, "full"))
-    return " + ".join("(" + " + ".join(f"{float(worth[e])!r}*{e}" for e in group) + ")" for group in groups)
+    sums = (" + ".join(f"{float(worth[event])!r}*{event}" for event in group) for group in groups)
+    return " + ".join(f"({added})" for added in sums)
 
 
 def events(move: int, end: int) -> dict[str, float]:

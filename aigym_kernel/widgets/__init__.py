@@ -1,5 +1,6 @@
 """Notebook widgets: `explore` for everything recorded, `board` for a training run, `launch` for tasks,
-`review` for marks that a person gives, `network_builder` for the layers of a network.
+`review` for marks that a person gives, `network_builder` for the layers of a network,
+`reward_designer` for the rewards of Snake.
 
 Each widget is one .py with its state as traits and plain .js beside it (no build step). What they show
 without a kernel and without a script is in `stills`.
@@ -10,6 +11,7 @@ from aigym_kernel.widgets.builder import NetworkBuilder, network_builder
 from aigym_kernel.widgets.explorer import Explorer, explore
 from aigym_kernel.widgets.launcher import Launcher, launch
 from aigym_kernel.widgets.review import ReviewForm, review
+from aigym_kernel.widgets.rewards import RewardDesigner, reward_designer
 
 __all__ = [
     "Board",
@@ -17,11 +19,13 @@ __all__ = [
     "Launcher",
     "NetworkBuilder",
     "ReviewForm",
+    "RewardDesigner",
     "board",
     "explore",
     "launch",
     "network_builder",
     "refresh",
     "review",
+    "reward_designer",
     "show",
 ]

@@ -17,6 +17,7 @@ TALK = ("markdown", "windowed", "conversation")
 PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "similar", *TALK, "player")
 BESIDE = ("compare", "diff")
 BOARD = ("drawing", "keys", "ansi", "scenes", "plots", "game", "controls", "board")
+REWARDS = ("drawing", "ansi", "scenes", "rewards")
 EXPLORER = (
     "drawing",
     "keys",
