@@ -34,6 +34,8 @@ def test_rewards_are_designed_by_mouse_and_by_keyboard(lab: Lab) -> None:
     page.get_by_label("wall", exact=True).fill("")
     lab.expect("!document.querySelector('.aigym-rewards .aigym-code').innerText.includes('wall')")
 
+    lab.shot("rewards-by-event", ".aigym-rewards")
+
     # A game is watched, and stepped by keys.
     page.get_by_role("button", name="Play").click()
     lab.expect("/step [3-9] of/.test(document.querySelector('.aigym-rewards').innerText)")
