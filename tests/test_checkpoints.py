@@ -223,6 +223,14 @@ def rewritten(path: Path, header: dict[str, str], **tensors: torch.Tensor) -> Pa
 def test_a_newer_format_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="format 2, written by a newer aigym-kernel; this one reads"):
         load(rewritten(saved(tmp_path), {"version": "2"}))
+    with pytest.raises(TrainingError, match="no checkpoint that a training wrote"):
+        load(rewritten(saved(tmp_path), {"version": "two"}))
+
+
+@pytest.mark.parametrize("header", [{"state": "{"}, {"config": "3"}, {"step": "two"}, {"state": "[]"}])
+def test_a_damaged_header_is_named(tmp_path: Path, header: dict[str, str]) -> None:
+    with pytest.raises(TrainingError, match="whose header is damaged"):
+        load(rewritten(saved(tmp_path, {"a": torch.zeros(1)}), header))
 
 
 def test_broken_weights_are_neither_written_nor_read(tmp_path: Path) -> None:

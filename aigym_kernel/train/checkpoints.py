@@ -224,27 +224,22 @@ def load(path: str | Path, algo: str | None = None) -> Checkpoint:
     """
     where = Path(path)
     header, tensors = _read(where, "")
-    state: State = json.loads(header["state"])
-    weights: dict[str, torch.Tensor] = {}
-    for name, value in tensors.items():
-        kind, _, at = name.partition("/")
-        if kind == "policy":
-            weights[at] = value
-        else:
-            _put(state, tuple(map(_unescape, at.split("/"))), value.numpy() if kind == "array" else value)
-    _check_finite(weights, f"{where} cannot be used: ")
-    checkpoint = Checkpoint(
-        path=where,
-        algo=header["algo"],
-        config=json.loads(header["config"]),
-        env_id=header["env_id"],
-        env_kwargs=json.loads(header["env_kwargs"]),
-        step=int(header["step"]),
-        state=state,
-        versions=json.loads(header["versions"]),
-        policy_header=json.loads(header["policy"]),
-        weights=weights,
-    )
+    try:
+        checkpoint = Checkpoint(
+            path=where,
+            algo=header["algo"],
+            config=dict(json.loads(header["config"])),
+            env_id=header["env_id"],
+            env_kwargs=dict(json.loads(header["env_kwargs"])),
+            step=int(header["step"]),
+            state=_state(json.loads(header["state"]), tensors),
+            versions=dict(json.loads(header["versions"])),
+            policy_header=dict(json.loads(header["policy"])),
+            weights={n.removeprefix("policy/"): v for n, v in tensors.items() if n.startswith("policy/")},
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as problem:
+        raise TrainingError(f"{where} is a checkpoint whose header is damaged: {problem!r}") from None
+    _check_finite(checkpoint.weights, f"{where} cannot be used: ")
     if algo is not None:
         checkpoint._check_algo(algo)
     return checkpoint
@@ -284,6 +279,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
     optimizer.load_state_dict({"state": numbered, "param_groups": state["param_groups"]})
 
 
+def _state(state: State, tensors: Mapping[str, torch.Tensor]) -> State:
+    """The state whose plain values are given, with its tensors and arrays in their places."""
+    for name, value in tensors.items():
+        kind, _, at = name.partition("/")
+        if kind != "policy":
+            _put(state, tuple(map(_unescape, at.split("/"))), value.numpy() if kind == "array" else value)
+    return state
+
+
 class _OnlyPolicy(TrainingError):
     """The file is one that `Policy.save` wrote."""
 
@@ -311,7 +315,7 @@ def _check_format(header: Mapping[str, str], where: Path) -> None:
         raise _OnlyPolicy(
             f"{where} holds a policy alone, no checkpoint; start from it with policy=Policy.load(path)"
         )
-    if header.get("format") != FORMAT:
+    if header.get("format") != FORMAT or not header.get("version", "").isdecimal():
         raise TrainingError(f"{where} is no checkpoint that a training wrote")
     if int(header["version"]) > VERSION:
         raise TrainingError(
