@@ -86,7 +86,7 @@ def test_a_training_is_paused_changed_watched_and_stopped() -> None:
     run.set(speed="max")
     run.stop()
     assert run.wait(60).status().state == "stopped"
-    for change in (run.pause, run.resume, lambda: run.set(speed="watch")):
+    for change in (run.pause, run.save, lambda: run.set(speed="watch")):
         with pytest.raises(RunError, match="it is stopped, at step"):
             change()
 
