@@ -8,7 +8,7 @@ Mean return of greedy episodes whose seeds no training saw, after the steps of t
 |---|---|---|---|
 | Acrobot-v1 | 0, 1, 2 | -84, -82, -82 | -74, after 1,000,000 steps |
 | LunarLander-v3 | 0, 1, 2 | 268, 255, 267 | 242 (v2), after 1,000,000 steps |
-| MinAtar/Breakout-v1 | 0 | 11 | |
+| MinAtar/Breakout-v1 | 0, 1 | 11, 16 | |
 | Pendulum-v1 | 0, 1, 2 | -196, -193, -209 | -172, after 100,000 steps |
 
 50 episodes each. References: PPO in the benchmark table of RL Baselines3 Zoo. `dqn` has presets of its own.
