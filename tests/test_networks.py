@@ -252,7 +252,7 @@ def test_networks_that_cannot_be() -> None:
 def test_networks_from_data_learn_with_both_algorithms() -> None:
     """Each optimiser reaches every weight, and what is trained is what the configuration says."""
     spec = {"layers": [dense(16), {"type": "dropout", "rate": 0.1}, dense(8, activation="tanh")]}
-    small = {"total_timesteps": 512, "n_envs": 4, "device": "cpu", "network": spec}
+    small = {"total_timesteps": 256, "n_envs": 4, "device": "cpu", "network": spec}
     configs: Any = [
         (ppo, PPOConfig(n_steps=32, n_minibatches=2, **small)),
         (dqn, DQNConfig(learning_starts=64, **small)),
