@@ -393,7 +393,8 @@ class Collector:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise TrainingError(
                 f"{self.env_id} gave a NaN or infinite {kind} at environment step {self._steps:,}; mend the "
-                "environment (a division by zero, an overflow?), training on it would only spoil the network"
+                "environment (a division by zero, an overflow?), training on it would only spoil the "
+                "network; aigym.check_env looks for more of the kind"
             )
 
 
