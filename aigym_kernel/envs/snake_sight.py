@@ -48,15 +48,15 @@ def _grid(rules: r.Rules, sight: Sight) -> NDArray[np.float32]:
     many, cells = sight.ages.shape
     seen = np.empty((many, 4, cells), np.float32)
     seen[:, ::2] = 0.0
-    share = seen[:, 1]
-    np.maximum(sight.ages, 0.0, out=share)
+    share = np.maximum(sight.ages, 0.0)
     share /= sight.lengths.astype(np.float32)[:, None]
     if rules.obstacles:
         np.minimum(share, 1.0, out=share)
+    seen[:, 1] = share
     everyone = np.arange(many)
     seen[everyone, 0, sight.heads] = 1.0
     seen[everyone, 2, sight.apples] = sight.apples >= 0  # the last cell, where there is no apple: stays 0
-    seen[:, 3] = (sight.hungers / rules.starvation)[:, None]
+    seen[:, 3] = (sight.hungers / rules.starvation).astype(np.float32)[:, None]
     return seen.reshape(many, 4, rules.size, rules.size)
 
 
