@@ -193,17 +193,21 @@ class _PPO:
         # What the head needs of each row, side by side: one gather brings all of it.
         self._table = torch.stack([columns[name] for name in ("log_prob", "advantage", "target", "value")], 1)
         self._wanted = torch.empty(rows, 4)
-        self._records = np.empty((5, rows), np.float32)
+        self._noted = torch.empty(5, rows)
+        self._records = self._noted.numpy()
+        self._numbers = np.arange(rows)
+        self._units = [both.numpy() for both in self._both]
+        self._back = [both.numpy() for both in self._both_back]
 
     def __call__(self, index: torch.Tensor) -> torch.Tensor:
         torch.index_select(self._all_inputs, 0, index, out=self._inputs)
         torch.index_select(self._table, 0, index, out=self._wanted)
-        for i, both in enumerate(self._both):
-            for forward, side in zip(self._forwards, (0, 1)):
+        for i, units in enumerate(self._units):
+            for side, forward in enumerate(self._forwards):
                 forward.layer(i, self._inputs if i == 0 else self._both[i - 1][side])
-            np.tanh(both.numpy(), out=both.numpy())
+            np.tanh(units, out=units)
         last = len(self._both)
-        for forward, side in zip(self._forwards, (0, 1)):
+        for side, forward in enumerate(self._forwards):
             forward.layer(last, self._both[-1][side])
         slopes = (self._of_actor(self._actions[index]), self._of_critic())
         for i in range(last, -1, -1):
@@ -212,15 +216,11 @@ class _PPO:
                 slope = slopes[side] if i == last else self._both_back[i][side]
                 backward(i, slope, before)
             if i:  # through the hyperbolic tangent: 1 - tanh**2
-                units, back, slope_of = (
-                    self._both[i - 1].numpy(),
-                    self._both_back[i - 1].numpy(),
-                    self._slopes,
-                )
-                np.subtract(1.0, np.multiply(units, units, out=slope_of[i - 1]), out=slope_of[i - 1])
-                np.multiply(back, slope_of[i - 1], out=back)
+                units, back, slope_of = self._units[i - 1], self._back[i - 1], self._slopes[i - 1]
+                np.subtract(1.0, np.multiply(units, units, out=slope_of), out=slope_of)
+                np.multiply(back, slope_of, out=back)
         self._flat.descend(self._config.max_grad_norm)
-        return torch.from_numpy(self._records.mean(1))
+        return self._noted.mean(1)
 
     def _of_actor(self, actions: torch.Tensor) -> torch.Tensor:
         """The slope of the loss along the actor's outputs; notes what is recorded."""
@@ -250,7 +250,7 @@ class _PPO:
         along = gained * (gained <= clipped) * np.float32(-1 / rows)  # the slope along log_prob
         if self._log_std is None:
             slope = -along[:, None] * probs
-            slope[np.arange(rows), actions.numpy()] += along
+            slope[self._numbers, actions.numpy()] += along
             if config.ent_coef:
                 slope += np.float32(config.ent_coef / rows) * probs * (chances + entropy[:, None])
             return torch.from_numpy(slope)

@@ -92,7 +92,7 @@ class Flat:
             self._join([state[name] for state in states], partial(self._put, name))
             for name in ("exp_avg", "exp_avg_sq")
         )
-        self._steps = [state["step"] for state in states]
+        self._steps = self._counted([state["step"] for state in states])
         self._gradient = torch.zeros_like(self._weights)
         self.gradients = {id(p): self._part(self._gradient, i) for i, p in enumerate(self._parameters)}
 
@@ -101,6 +101,17 @@ class Flat:
 
     def _put(self, name: str, i: int, view: torch.Tensor) -> None:
         self._optimizer.state[self._parameters[i]][name] = view
+
+    def _counted(self, steps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The optimiser's counts of steps in one array, for one addition instead of one each."""
+        first = steps[0]
+        together = first.untyped_storage().nbytes() == 4 * len(steps) and first.storage_offset() == 0
+        if together and all(s.data_ptr() == first.data_ptr() + 4 * i for i, s in enumerate(steps)):
+            return first.as_strided((len(steps),), (1,))
+        counts = torch.stack(list(steps)).float()
+        for i, parameter in enumerate(self._parameters):
+            self._optimizer.state[parameter]["step"] = counts[i]
+        return counts
 
     def _part(self, flat: torch.Tensor, i: int) -> torch.Tensor:
         parameter = self._parameters[i]
@@ -130,7 +141,8 @@ class Flat:
             now = parameter.data_ptr(), state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr()
             if any(at != start + 4 * place for at, start in zip(now, starts)):
                 return False
-        return self._optimizer.state[self._parameters[0]]["step"] is self._steps[0]
+        step: torch.Tensor = self._optimizer.state[self._parameters[0]]["step"]
+        return step.data_ptr() == self._steps.data_ptr()
 
     def descend(self, max_norm: float) -> None:
         """Cut the gradient at ``max_norm`` and make Adam's step."""
@@ -138,7 +150,7 @@ class Flat:
         if not share >= 1:  # NaN too: it must not go unseen
             self._gradient.mul_(share)
         group = self._group
-        torch._foreach_add_(self._steps, 1)
+        self._steps.add_(1)
         torch._fused_adam_(  # what torch.optim.Adam(fused=True) calls
             [self._weights],
             [self._gradient],
