@@ -127,14 +127,19 @@ def band_chart(plot: Mapping[str, Any], *, width: int, height: int) -> Markup:
     return picture(
         f'<text x="55" y="13" {label}>{escape(title)}</text>'
         f'<path d="M55 20V{height - 25}H{width - 7}" stroke="{DULL}" fill="none" opacity=".6"/>'
-        f'<text x="50" y="28" text-anchor="end" {label}>{y1:.3g}</text>'
-        f'<text x="50" y="{height - 25}" text-anchor="end" {label}>{y0:.3g}</text>'
+        f'<text x="50" y="28" text-anchor="end" {label}>{_short_number(y1)}</text>'
+        f'<text x="50" y="{height - 25}" text-anchor="end" {label}>{_short_number(y0)}</text>'
         f'<text x="55" y="{height - 8}" {label}>{x0:,.0f}</text>'
         f'<text x="{width - 7}" y="{height - 8}" text-anchor="end" {label}>{x1:,.0f}</text>' + "".join(drawn),
         view=(width, height),
         width=width,
         alt=f"{title}: from {y0:.4g} to {y1:.4g}",
     )
+
+
+def _short_number(value: float) -> str:
+    """A number that fits beside an axis."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def legend(names: Sequence[str]) -> Markup:

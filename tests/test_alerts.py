@@ -100,6 +100,9 @@ def test_no_learning_is_told_after_a_good_share() -> None:
         0.5, return_mean=lambda s: -200.0, return_q10=lambda s: -200.0, return_q90=lambda s: -200.0
     )
     assert found(mountain) == ["no learning"]
+    # A lucky evaluation of the untrained policy hides no learning; a later one that is better shows it.
+    assert found(made(return_mean=learns, **BAND), summary={"eval_return_mean_before": 600.0}) == []
+    assert found(flat, summary={"eval_return_mean_before": 20.0, "eval_return_mean": 90.0}) == []
 
 
 def test_entropy_is_told_early_only_and_not_of_continuous_policies() -> None:

@@ -24,7 +24,7 @@ from aigym_kernel.agents import random_agent
 from aigym_kernel.envs import make
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.runs import FINAL, Run, rollout, train
-from aigym_kernel.store import RunRecord, Store
+from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.trajectories import Mark, Score, Trajectory
 from aigym_kernel.widgets import Board, Explorer, board, explore, stills
 from aigym_kernel.widgets.answers import answer
@@ -264,6 +264,62 @@ def test_the_static_board_shows_progress_curve_and_error(store_dir: Path) -> Non
     failed = stills.board(told, [], [], [{"run": 0, "level": "bad", "text": EVIL, "advice": EVIL}], {})
     assert ">failed</span>" in failed
     assert "&lt;script&gt;" in failed
+
+
+def test_several_runs_are_overlaid_by_configuration_and_steered_apart(store_dir: Path) -> None:
+    store = Store()
+    for name, seed, rate in (("a", 0, 0.1), ("b", 1, 0.1), ("c", 0, 0.2)):
+        config = {"env": "x-v0", "algo": "ppo", "ppo": {"seed": seed, "learning_rate": rate}}
+        record = RunRecord(run_id=name, kind="train", name="ppo x-v0", config=config)
+        status = RunStatus(state="running", pid=os.getpid(), step=40, total_steps=100)
+        store.add_run(record, status)
+        with store.writer(name) as writer:
+            for step in range(10, 50, 10):
+                writer.metrics(step, {"return_mean": step + seed, "value_loss": rate})
+    runs = [Run(name, store) for name in "abc"]
+    both = board(runs[:2], runs[2])
+    assert [group["runs"] for group in both.view["groups"]] == [[0, 1], [2]]
+    assert [run["label"] for run in both.view["runs"]][:2] == [
+        "learning_rate=0.1, seed 0",
+        "learning_rate=0.1, seed 1",
+    ]
+    first, second = both.plots[0]["lines"]
+    assert (first["low"][0], first["y"][0], first["high"][0]) == (10, 10.5, 11)
+    assert second["y"] == [10, 20, 30, 40]
+    both._handle_custom_msg({"do": "pause", "run": 1}, [])
+    both._handle_custom_msg({"do": "learning_rate", "value": 0.05, "run": 2}, [])
+    both._handle_custom_msg({"do": "save"}, [])
+    asked = [json.loads((run.folder / "control.json").read_text(encoding="utf-8")) for run in runs]
+    assert [a["paused"] for a in asked] == [False, True, False]
+    assert [a["learning_rate"] for a in asked] == [None, None, 0.05]
+    assert [a["save"] for a in asked] == [1, 1, 1]
+    both._handle_custom_msg({"do": "learning_rate", "value": "fast", "run": 0}, [])
+    assert both.told["bad"]
+    assert "learning_rate='fast' must be a number above 0" in both.told["text"]
+    both._handle_custom_msg({"do": "stop", "run": 0}, [])
+    assert both.stopping == [0]
+    assert [(run.folder / "stop").exists() for run in runs] == [True, False, False]
+    for run in runs:
+        store.write_status(run.id, RunStatus(state="done"))
+    with pytest.raises(AigymError, match="a run is given twice"):
+        board(runs[0], runs[0])
+    with pytest.raises(AigymError, match="'a' is no Run"):
+        board("a")  # type: ignore[arg-type]
+    with pytest.raises(AigymError, match="None is no Run"):
+        board()
+
+
+def test_the_game_is_handed_on_while_somebody_looks(training: Run) -> None:
+    watched = board(training)
+    seen = threading.Event()
+    watched.observe(lambda change: change["new"].get("frames") and seen.set(), "live")
+    watched._handle_custom_msg({"looking": True}, [])
+    assert seen.wait(60)
+    assert (training.folder / "watched").exists()
+    frame = watched.live["frames"][-1]
+    assert frame["image"].startswith("data:image/png;base64,")
+    assert watched.live["run_id"] == training.id
+    watched._handle_custom_msg({"looking": False}, [])
 
 
 def test_a_board_does_not_hold_its_process_open(training: Run) -> None:

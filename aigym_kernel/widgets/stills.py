@@ -104,7 +104,7 @@ def board(
 ) -> str:
     """The HTML of a board, as far as it was known when it was made; the values are those of its traits."""
     runs = view["runs"]
-    parts = [_run(run, view["seen_at"]) for run in runs[:LISTED]]
+    parts = [_runs(runs[:LISTED]) if len(runs) > 1 else _run(runs[0], view["seen_at"])]
     if len(runs) > LISTED:
         parts.append(f"<p>{len(runs) - LISTED} further runs are not listed here.</p>")
     for alert in alerts[:LISTED]:
@@ -122,15 +122,31 @@ def board(
     return f"<div>{''.join(parts)}</div>"
 
 
-def _run(run: Mapping[str, Any], seen_at: float) -> str:
+def _runs(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Several runs, a line each."""
+    rows = []
+    for run in runs:
+        told = ", ".join(f"{name} {_number(value)}" for name, value in run["numbers"])
+        steps = f"{run['step']:,} of {run['total_steps']:,}"
+        rows.append(
+            [run["label"], outcome(run["state"]), _bar(_share(run), 120), steps, _cut(run["error"]) or told]
+        )
+    return table(("run", "", "", "steps", ""), rows)
+
+
+def _share(run: Mapping[str, Any]) -> float:
+    """How much of a run is done."""
     share = run["step"] / run["total_steps"] if run["total_steps"] else 0.0
-    share = 1.0 if run["state"] == "done" else min(1.0, share)
+    return 1.0 if run["state"] == "done" else min(1.0, share)
+
+
+def _run(run: Mapping[str, Any], seen_at: float) -> str:
     took = f"{max(0.0, (run['ended_at'] or seen_at) - run['started_at']):.1f} s"
     numbers = ", ".join(f"{name} {_number(value)}" for name, value in run["numbers"])
     return (
         f"<p><b>{escape(run['label'])}</b> {outcome(run['state'])} "
         f"{run['step']:,} of {run['total_steps']:,} steps in {took}</p>"
-        + _bar(share, 560)
+        + _bar(_share(run), 560)
         + (f"<p>{escape(numbers)}</p>" if numbers else "")
         + (pre(_cut(run["error"])) if run["error"] else "")
     )
