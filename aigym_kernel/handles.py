@@ -141,8 +141,8 @@ class Run:
             raise RunError(f"run {self.id} failed: {status.error} (log: {self.folder / 'log.txt'})")
         if status.state == "killed":
             raise RunError(
-                f"run {self.id} was killed at step {status.step:,}; what it had flushed is in the "
-                f"store (log: {self.folder / 'log.txt'})"
+                f"run {self.id} was killed at step {status.step:,}; what it had flushed is in the store, and "
+                f"run.resume() goes on from its latest checkpoint (log: {self.folder / 'log.txt'})"
             )
         return self
 
