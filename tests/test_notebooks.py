@@ -173,3 +173,15 @@ def test_the_tour_of_sandboxes_runs() -> None:
     assert "canonical: 3 of 3 pass, empty bodies: 0" in page
     assert "memory_limit" in page
     assert sql("select outcome from trajectories")["outcome"].tolist() == ["passed"]
+
+
+def test_watching_snake_learn_runs() -> None:
+    path = Path(__file__).parent.parent / "notebooks" / "train_snake.ipynb"
+    run = run_notebook(path, {"steps": 4_096, "games": 2}, progress=False)
+    page = (run.folder / "artifacts" / "train_snake.html").read_text(encoding="utf-8")
+    assert "apples after training:" in page
+    assert "episodes ended" in page
+    outcomes = sql("select outcome from runs join trajectories using (run_id) where kind = 'train'")[
+        "outcome"
+    ]
+    assert set(outcomes) <= {"wall", "self", "starvation"}
