@@ -237,7 +237,7 @@ def test_the_quickstart_from_top_to_bottom(lab: Lab) -> None:
     lab.page.locator(".aigym-live:has-text('Snake') .aigym-stop").click()
     lab.wait(f"{badge}:has-text('stopped')")
     lab.expect("document.querySelectorAll('.aigym-explorer .aigym-player').length == 2")
-    lab.wait(".aigym-board")
+    lab.wait(".aigym-explorer .aigym-board")
     first = lab.page.locator(".aigym-explorer").first
     before = first.locator(".aigym-row[aria-current=true]").get_attribute("data-id")
     first.locator(".aigym-grid").focus()
