@@ -34,7 +34,7 @@ from aigym_kernel.batches import Update, empty, join
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train import checkpoints, configs, fast
+from aigym_kernel.train import checkpoints, configs, fast, presets
 from aigym_kernel.train.collect import Collector, Finished, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.replay import Batch, Replay
@@ -44,18 +44,6 @@ Space = gymnasium.Space[Any]
 
 UPDATE_STEPS = 1_000
 """An Update comes after at least so many environment steps."""
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "CartPole-v1": {
-        "total_timesteps": 100_000,
-        "learning_rate": 2e-3,
-        "n_step": 5,
-        "exploration_fraction": 0.5,
-        "exploration_final_eps": 0.02,
-        "network": (64, 64),
-    },
-}
-"""What differs from the defaults of `DQNConfig`, by environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +121,7 @@ class DQNConfig:
             UnknownName: a change to a field that does not exist.
             TrainingError: a value that cannot be.
         """
-        return configs.preset(cls, PRESETS, env_id, changes)
+        return configs.preset(cls, presets.DQN, env_id, changes)
 
 
 def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, network: object = None) -> None:

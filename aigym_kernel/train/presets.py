@@ -1,6 +1,7 @@
-"""What was found to work for an environment, as differences from the defaults of `PPOConfig`.
+"""What was found to work for an environment, as differences from the defaults of `PPOConfig` and `DQNConfig`.
 
     PPOConfig.preset("Acrobot-v1", seed=3)
+    DQNConfig.preset("MountainCar-v0")
 
 Mean return of greedy episodes whose seeds no training saw, after the steps of the preset, on one CPU thread:
 
@@ -10,8 +11,10 @@ Mean return of greedy episodes whose seeds no training saw, after the steps of t
 | LunarLander-v3 | 0, 1, 2 | 268, 255, 267 | 242 (v2), after 1,000,000 steps |
 | MinAtar/Breakout-v1 | 0, 1 | 11, 16 | |
 | Pendulum-v1 | 0, 1, 2 | -196, -193, -209 | -172, after 100,000 steps |
+| MountainCar-v0 (DQN) | 0, 1, 2 | -102, -121, -102 | -101, after 120,000 steps |
 
-50 episodes each. References: PPO in the benchmark table of RL Baselines3 Zoo. `dqn` has presets of its own.
+50 episodes each. References: PPO and DQN in the benchmark table of RL Baselines3 Zoo. MountainCar-v0 is
+trained with its hyperparameters, but for a learning rate that falls.
 """
 
 from __future__ import annotations
@@ -82,3 +85,34 @@ PPO: dict[str, dict[str, Any]] = {
     },
 }
 """By environment's id. An environment that is not here trains with the defaults."""
+
+DQN: dict[str, dict[str, Any]] = {
+    "CartPole-v1": {
+        "total_timesteps": 100_000,
+        "learning_rate": 2e-3,
+        "n_step": 5,
+        "exploration_fraction": 0.5,
+        "exploration_final_eps": 0.02,
+        "network": (64, 64),
+    },
+    # One environment: with eight at once the goal was not found by chance in 120,000 steps.
+    "MountainCar-v0": {
+        "total_timesteps": 120_000,
+        "n_envs": 1,
+        "train_freq": 16,
+        "gradient_steps": 8,
+        "buffer_size": 10_000,
+        "learning_starts": 1_000,
+        "learning_rate": 4e-3,
+        "gamma": 0.98,
+        "n_step": 1,
+        "tau": 1.0,
+        "target_update_interval": 300,
+        "exploration_fraction": 0.2,
+        "exploration_final_eps": 0.07,
+        "double": False,
+        "dueling": False,
+        "priority_exponent": 0.0,
+        "network": (256, 256),
+    },
+}
