@@ -15,6 +15,8 @@ the order of calls and end their episodes themselves.
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,6 +95,8 @@ def make(name: str, *, wrappers: Sequence[Any] = (), **kwargs: Any) -> gymnasium
         UnknownName: neither a task nor an environment.
         AigymError: a package that the environment needs is missing, or it refuses an argument.
     """
+    if sys.platform == "linux" and not ({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame would complain that there is no screen
     try:
         made: gymnasium.Env[Any, Any] = gymnasium.make(env_id(name), **kwargs)
     except gymnasium.error.DependencyNotInstalled as problem:
