@@ -31,10 +31,10 @@ from aigym_kernel.pictures import data_uri, shrunk
 from aigym_kernel.train import Policy
 from aigym_kernel.train.networks import one_thread
 
-SHARE = 0.015
+SHARE = 0.007
 """The largest share of a training's time that it takes at full speed."""
 STEP_S = 0.1
-WRITE_S = 0.25
+WRITE_S = 0.5
 SHOWN_S = 3.0
 PIXELS = 160
 LIVE_SEED = 20_000
@@ -53,7 +53,7 @@ class Live:
         self._generator: torch.Generator | None = None
         self._state: torch.Tensor | None = None  # what a recurrent policy remembers of the episode
         self._observation: Any = None
-        self._frames: deque[tuple[float, dict[str, Any]]] = deque()
+        self._frames: deque[tuple[float, str]] = deque()  # as JSON
         self._count, self._episode, self._return, self._ended = 0, 0, 0.0, "new"
         self._since = self._next = self._written = self._last = 0.0
         self._spent = 0.0
@@ -147,7 +147,7 @@ class Live:
         frame: dict[str, Any] = {"n": self._count, "board": board, "image": image}
         frame |= {"reward": reward, "action": action, "start": start}
         frame |= {"return": self._return, "ended": self._ended or None}
-        self._frames.append((now, frame))
+        self._frames.append((now, json.dumps(frame)))
         self._count += 1
         while now - self._frames[0][0] > SHOWN_S:
             self._frames.popleft()
@@ -168,13 +168,13 @@ class Live:
             "n": self._count,
             "episode": self._episode,
             "step": step,
-            "frames": [frame for _, frame in self._frames],
             "return": self._return,
             "ended": self._ended or None,
         }
         # Not flushed to the disk: a power cut may take the picture of a game, and a flush takes its time.
         temporary = self._path.with_name("live.json.tmp")
-        temporary.write_text(json.dumps(shown), encoding="utf-8")
+        frames = ", ".join(frame for _, frame in self._frames)
+        temporary.write_text(f'{json.dumps(shown)[:-1]}, "frames": [{frames}]}}', encoding="utf-8")
         temporary.replace(self._path)
 
     def close(self) -> None:
