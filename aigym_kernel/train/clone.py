@@ -36,6 +36,7 @@ from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import actions as acting
 from aigym_kernel.train import checkpoints, configs
 from aigym_kernel.train.networks import Policy, one_thread
+from aigym_kernel.train.parts import check_present, restore, state_of
 from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
 from aigym_kernel.trajectories import Trajectory
 
@@ -134,18 +135,16 @@ def clone(
     generator = torch.Generator().manual_seed(config.seed)
     rate = Decay(config.learning_rate, config.learning_rate_schedule, over=config.n_epochs)
     size = sum(len(taken) for _, taken in own)
+    parts: dict[str, Any] = {"rate": rate, "generator": generator, "optimizer": optimizer}
     epoch, metrics = 0, dict[str, float]()
     if checkpoint is not None:
         epoch, metrics = checkpoint.step // size, dict(checkpoint.state["metrics"])
-        rate.restore(checkpoint.state["rate"])
-        generator.set_state(checkpoint.state["generator"])
-        checkpoints.restore_optimizer(optimizer, checkpoint.state["optimizer"])
+        restore(parts, checkpoint.state)
     else:
         policy.update_normalization(np.concatenate([observed for observed, _ in own]))
 
     def write(path: str | Path, at: int) -> Path:
-        if at != epoch:
-            raise TrainingError("this update is past: call update.checkpoint before the next one")
+        check_present(at, epoch)
         return checkpoints.save(
             path,
             algo="clone",
@@ -154,13 +153,7 @@ def clone(
             env_kwargs=given[0].env_kwargs,
             step=epoch * size,
             policy=policy,
-            state={
-                "data": mark,
-                "metrics": metrics,
-                "rate": rate.state(),
-                "generator": generator.get_state(),
-                "optimizer": checkpoints.optimizer_state(optimizer),
-            },
+            state=state_of(parts) | {"data": mark, "metrics": metrics},
         )
 
     while True:

@@ -37,6 +37,7 @@ from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import checkpoints, configs, fast, presets
 from aigym_kernel.train.collect import Collector, Finished, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
+from aigym_kernel.train.parts import check_present, restore, state_of
 from aigym_kernel.train.replay import Batch, Replay
 from aigym_kernel.train.schedules import Decay, heed
 
@@ -197,20 +198,17 @@ def dqn(
         learner = Learner(learned.to(device), config, rounds)
         finished = Finished()
         parts: dict[str, Any] = {"collector": collector, "finished": finished, "learner": learner}
+        parts["generator"] = generator
         done, metrics = 0, dict[str, float]()
         if checkpoint is not None:
             done, metrics = checkpoint.step // batch, dict(checkpoint.state["metrics"])
-            for name, part in parts.items():
-                part.restore(checkpoint.state[name])
-            generator.set_state(checkpoint.state["generator"])
+            restore(parts, checkpoint.state)
             if collector.not_restored:
                 metrics["episodes_not_restored"] = float(collector.not_restored)
 
         def write(path: str | Path, at: int) -> Path:
-            if at != done:
-                raise TrainingError("this update is past: call update.checkpoint before the next one")
-            state = {name: part.state() for name, part in parts.items()}
-            state |= {"metrics": metrics, "generator": generator.get_state()}
+            check_present(at, done)
+            state = state_of(parts) | {"metrics": metrics}
             step = done * batch
             return checkpoints.save(
                 path, algo="dqn", config=config, step=step, policy=learned, state=state, **where

@@ -43,6 +43,7 @@ from aigym_kernel.train import checkpoints, configs, fast
 from aigym_kernel.train.collect import Collector, Finished, Rollout, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.normalization import RewardScale
+from aigym_kernel.train.parts import check_present, restore, state_of
 from aigym_kernel.train.presets import PPO
 from aigym_kernel.train.samples import samples
 from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
@@ -203,22 +204,16 @@ def ppo(
         clip_range = Decay(config.clip_range, config.clip_range_schedule, over=updates)
         scale, finished = RewardScale(config.n_envs, config.gamma), Finished()
         parts: dict[str, Any] = {"collector": collector, "finished": finished, "rate": rate, "scale": scale}
+        parts |= {"generator": generator, "optimizer": optimizer}
         done, metrics, rollout = 0, dict[str, float](), None
         if checkpoint is not None:
             done, metrics = checkpoint.step // batch, dict(checkpoint.state["metrics"])
-            for name, part in parts.items():
-                part.restore(checkpoint.state[name])
-            checkpoints.restore_optimizer(optimizer, checkpoint.state["optimizer"])
-            generator.set_state(checkpoint.state["generator"])
+            restore(parts, checkpoint.state)
             if collector.not_restored:
                 metrics["episodes_not_restored"] = float(collector.not_restored)
 
         def write(path: str | Path, at: int) -> Path:
-            if at != done:
-                raise TrainingError("this update is past: call update.checkpoint before the next one")
-            state = {name: part.state() for name, part in parts.items()}
-            state |= {"metrics": metrics, "generator": generator.get_state()}
-            state |= {"optimizer": checkpoints.optimizer_state(optimizer)}
+            check_present(at, done)
             return checkpoints.save(
                 path,
                 algo="ppo",
@@ -227,7 +222,7 @@ def ppo(
                 env_kwargs=env_kwargs or {},
                 step=done * batch,
                 policy=learner,
-                state=state,
+                state=state_of(parts) | {"metrics": metrics},
             )
 
         while True:
