@@ -15,7 +15,6 @@ others publish for the same environment and algorithm:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -25,7 +24,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from machine import machine
+from machine import keep, machine
 
 import aigym_kernel as aigym
 from aigym_kernel.errors import RunError
@@ -134,10 +133,7 @@ def main() -> None:
     for one in told:
         print("  ".join(f"{key} {value}" for key, value in one.items()))
     about = machine(before, slots=given.slots, seeds=given.seeds)
-    given.result.parent.mkdir(exist_ok=True)
-    text = json.dumps({"machine": about, "goals": told, "rows": rows}, indent=1)
-    given.result.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {given.result}")
+    keep(given.result, {"machine": about, "goals": told, "rows": rows})
 
 
 if __name__ == "__main__":

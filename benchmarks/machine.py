@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -18,3 +20,10 @@ def machine(load_before: Sequence[float], **more: Any) -> dict[str, Any]:
         "load_after": [round(value, 2) for value in os.getloadavg()],
         **more,
     }
+
+
+def keep(path: Path, result: Mapping[str, Any]) -> None:
+    """Write what was measured, and say where."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path}")

@@ -24,7 +24,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+from machine import keep, machine
 from systems import PEERS, PROGRAMS, SYSTEMS
 
 HERE = Path(__file__).parent
@@ -232,9 +232,8 @@ def main() -> None:
         "rows": found,
         "ratios": compared,
     }
-    given.out.parent.mkdir(exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"\nwritten to {given.out}")
+    print()
+    keep(given.out, result)
 
 
 if __name__ == "__main__":

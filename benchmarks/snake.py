@@ -11,7 +11,6 @@ and numbers of them would be several tables: run it several times.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import machine
+from machine import keep, machine
 
 from aigym_kernel.envs.snake import Snake
 from aigym_kernel.envs.snake_torch import SnakeTorchEnv
@@ -112,8 +111,7 @@ def main() -> None:
     where = "cpu" if device == "cpu" else torch.cuda.get_device_name().lower().replace(" ", "-")
     path = RESULTS / f"snake-{os.cpu_count()}-{where}.json"
     told = machine(load, torch=torch.__version__, numpy=np.__version__, device=where)
-    path.write_text(json.dumps({"machine": told, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {path}")
+    keep(path, {"machine": told, "rows": rows})
 
 
 if __name__ == "__main__":

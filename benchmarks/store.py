@@ -12,7 +12,6 @@ on fewer trajectories, in the same run; ``--peers 0`` leaves that out.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import shutil
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import machine
+from machine import keep, machine
 
 from aigym_kernel.batches import Batch
 from aigym_kernel.store import RunRecord, RunStatus, Store
@@ -267,10 +266,8 @@ def main() -> None:
             show(compared)
     finally:
         shutil.rmtree(folder)
-    given.out.parent.mkdir(exist_ok=True)
     result = {"machine": machine(load, steps=given.steps), "rows": rows, "peers": compared}
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {given.out}")
+    keep(given.out, result)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+from machine import keep, machine
 from train_systems import SYSTEMS
 
 HERE = Path(__file__).parent
@@ -114,10 +114,7 @@ def main() -> None:
     for one in told:
         print("  ".join(f"{key} {value}" for key, value in one.items()))
     about = machine(before, slots=given.slots, steps=given.steps)
-    given.result.parent.mkdir(exist_ok=True)
-    text = json.dumps({"machine": about, "systems": told, "rows": rows}, indent=1)
-    given.result.write_text(text + "\n", encoding="utf-8")
-    print(f"written to {given.result}")
+    keep(given.result, {"machine": about, "systems": told, "rows": rows})
 
 
 if __name__ == "__main__":
