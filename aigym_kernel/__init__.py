@@ -15,6 +15,7 @@
     aigym.similar("an agent that walls itself in")      past plays like this, or about this
     aigym.explore()                                     every recorded step, in a widget
     aigym.runs(), aigym.leaderboard()                   what was done, and who is best at what
+    aigym.benchmark("bench_rl.ipynb", seeds=range(5))   a notebook many times: resumed, verified, ranked
     %load_ext aigym_kernel                              %%solution TASK and %aigym SQL
 
 Importing this costs a few milliseconds: a name is loaded when it is first used.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aigym_kernel import formats
     from aigym_kernel.agents import policy_agent, random_agent, replay, scripted
     from aigym_kernel.batches import Update
+    from aigym_kernel.bench.handle import Bench, benchmark, load_bench
     from aigym_kernel.comparison import compare
     from aigym_kernel.devices import devices
     from aigym_kernel.differences import diff
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from aigym_kernel.notebooks import run_notebook
     from aigym_kernel.overview import leaderboard, newest_training, runs
     from aigym_kernel.replays import resimulate, verify_replays
+    from aigym_kernel.reported import report
     from aigym_kernel.runs import Run, Runs, load_run, rollout, train
     from aigym_kernel.sandboxes import Limits, Program, execute, open_sandbox, open_snapshot
     from aigym_kernel.sandboxes.pool import Pool
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from aigym_kernel.train.ppo import PPOConfig, ppo
     from aigym_kernel.trained import load_agent
     from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
+    from aigym_kernel.widgets.bench import bench_board
     from aigym_kernel.widgets.board import board
     from aigym_kernel.widgets.builder import network_builder
     from aigym_kernel.widgets.explorer import explore
@@ -68,6 +72,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AigymError": "errors",
+    "Bench": "bench.handle",
     "CloneConfig": "train",
     "DQNConfig": "train",
     "Limits": "sandboxes",
@@ -83,6 +88,8 @@ _HOME = {
     "Store": "store",
     "Trajectory": "trajectories",
     "Update": "batches",
+    "bench_board": "widgets.bench",
+    "benchmark": "bench.handle",
     "board": "widgets",
     "check_env": "train.checking",
     "clone": "train",
@@ -103,6 +110,7 @@ _HOME = {
     "leaderboard": "overview",
     "load": "store",
     "load_agent": "trained",
+    "load_bench": "bench.handle",
     "load_run": "runs",
     "load_task": "tasks",
     "make": "envs",
@@ -116,6 +124,7 @@ _HOME = {
     "ppo": "train",
     "random_agent": "agents",
     "replay": "agents",
+    "report": "reported",
     "resimulate": "replays",
     "review": "widgets",
     "reward_designer": "widgets",
@@ -134,6 +143,7 @@ _HOME = {
 
 __all__ = [
     "AigymError",
+    "Bench",
     "CloneConfig",
     "DQNConfig",
     "Limits",
@@ -150,6 +160,8 @@ __all__ = [
     "Trajectory",
     "Update",
     "__version__",
+    "bench_board",
+    "benchmark",
     "board",
     "check_env",
     "clone",
@@ -170,6 +182,7 @@ __all__ = [
     "leaderboard",
     "load",
     "load_agent",
+    "load_bench",
     "load_run",
     "load_task",
     "make",
@@ -183,6 +196,7 @@ __all__ = [
     "ppo",
     "random_agent",
     "replay",
+    "report",
     "resimulate",
     "review",
     "reward_designer",

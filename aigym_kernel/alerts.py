@@ -35,6 +35,8 @@ KL_HIGH = 0.1
 SLOW = 0.5
 FULL = 0.08
 _POINTS = 5
+_NOT_FINITE = "not finite"
+_FOLLOWS = ("collapse", "no learning", "value fit")
 _FINITE = ("policy_loss", "value_loss", "td_loss", "loss", "entropy", "approx_kl", "q_mean")
 
 
@@ -106,6 +108,9 @@ def alerts(
         free=free or {},
     )
     found = [alert for rule in _RULES for alert in rule(seen)]
+    # What else is wrong with its learning follows from that.
+    if any(alert.name == _NOT_FINITE for alert in found):
+        found = [alert for alert in found if alert.name not in _FOLLOWS]
     return sorted(found, key=lambda alert: alert.level != "bad")
 
 
@@ -147,7 +152,7 @@ def _not_finite(seen: _Seen) -> list[Alert]:
                 f"The weights cannot recover: start again with a lower {seen.field('learning_rate')} or "
                 f"{seen.field('max_grad_norm')}, and look whether rewards or observations are huge."
             )
-            return [Alert(name="not finite", level="bad", text=text, advice=advice)]
+            return [Alert(name=_NOT_FINITE, level="bad", text=text, advice=advice)]
     return []
 
 

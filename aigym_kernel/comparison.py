@@ -103,8 +103,7 @@ class Comparison:
         return plain
 
     def __repr__(self) -> str:
-        runs = sum(len(group.runs) for group in self.groups)
-        return f"Comparison({runs} runs in {len(self.groups)} groups by {self.metric})"
+        return contrasts.comparison_text(self.to_dict())
 
     def _repr_html_(self) -> str:
         return contrasts.comparison(self.to_dict())
@@ -128,7 +127,11 @@ class HasId(Protocol):
 
 
 def compare(*runs: str | HasId, metric: str = "return", store: Store | None = None) -> Comparison:
-    """Two or more runs side by side; see the module's text.
+    """Two or more runs side by side: what differs in their configuration, and what that changed.
+
+    Runs that differ only in seed are one group. A run counts with one value per task: the mean of its
+    trajectories, of a training's those that ended in the last tenth of its steps. Where every group is one
+    run that is no training, its trajectories count one by one. Intervals: `Estimate`.
 
     Args:
         runs: their ids, or the runs themselves.

@@ -2,6 +2,8 @@
 
     comparison(view)              `Comparison.to_dict`
     difference(view, stretches)   `Difference.to_dict`, and rows of some divergences
+    comparison_text(view)         what `print` shows of them, in short
+    difference_text(head, rows, count)
 
 Pictures are SVG inside ``<img>``, as in `rendering`. Long texts are cut: a page stays below 300 kB.
 """
@@ -10,15 +12,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import dropwhile
 from typing import Any
 
-from aigym_kernel.rendering import COLOURS, DULL, Markup, escape, picture, table
+from aigym_kernel.rendering import COLOURS, DULL, Markup, escape, lines, picture, short, table
 
 MAX_GROUPS = 20
 MAX_CONFIG = 60
 MAX_PAIRINGS = 100
 MAX_CHARTS = 6
 MAX_CELL = 1_500
+MAX_TOLD = 5  # divergences that are shown
 _LEFT, _WIDTH, _HEIGHT = 52, 560, 220
 
 # Comparison
@@ -75,8 +79,11 @@ def _summary(view: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], heads
                 *[estimate(value) for value in view["improvement"][: len(groups) - 1]],
             ]
         )
-    caption = f"{view['metric']} by {view['unit']}, with 95 % bootstrap intervals"
-    return _table(heads, rows, caption)
+    return _table(heads, rows, _caption(view))
+
+
+def _caption(view: Mapping[str, Any]) -> str:
+    return f"{view['metric']} by {view['unit']}, with 95 % bootstrap intervals"
 
 
 def _table(heads: Sequence[Markup], rows: Sequence[Sequence[object]], caption: str) -> str:
@@ -156,7 +163,7 @@ def _pairings(view: Mapping[str, Any]) -> str:
             p["task"],
             estimate(p["difference"]),
             p["pairs"] or "not paired",
-            f"{p['wins']} / {p['ties']} / {p['losses']}" if p["pairs"] else "–",
+            _won(p),
         ]
         for p in view["pairings"][:MAX_PAIRINGS]
     ]
@@ -166,7 +173,54 @@ def _pairings(view: Mapping[str, Any]) -> str:
     return table(heads, rows, f"by task, less {names[0]}{more}")
 
 
+def comparison_text(view: Mapping[str, Any]) -> str:
+    """A comparison as tables of text: the groups, and each beside the first on each task."""
+    heads = ("", "runs", "trajectories", "steps", f"mean {view['metric']}", "interquartile mean")
+    better = [None, *view["improvement"]]
+    rows = [
+        [
+            *(short(group["name"], 60), str(len(group["runs"])), f"{group['trajectories']:,}"),
+            *(f"{group['steps']:,}", estimate(group["mean"]), estimate(group["iqm"]), estimate(better[i])),
+        ]
+        for i, group in enumerate(view["groups"][:MAX_GROUPS])
+    ]
+    parts = [_caption(view), *lines([[*heads, "P(better than the first)"], *rows])]
+    if (left := len(view["groups"]) - MAX_GROUPS) > 0:
+        parts.append(f"and {left} more groups")
+    if pairings := view["pairings"][:MAX_GROUPS]:
+        names = [short(group["name"], 60) for group in view["groups"]]
+        told = [[names[p["group"]], p["task"], estimate(p["difference"]), _won(p)] for p in pairings]
+        columns = ("", "task", "difference", "wins / ties / losses")
+        left = len(view["pairings"]) - MAX_GROUPS
+        parts += ["", f"by task, less {names[0]}" + f", {left} more" * (left > 0), *lines([columns, *told])]
+    return "\n".join([*parts, *view["notes"]])
+
+
+def _won(pairing: Mapping[str, Any]) -> str:
+    return f"{pairing['wins']} / {pairing['ties']} / {pairing['losses']}" if pairing["pairs"] else "–"
+
+
 # Difference
+
+
+def difference_text(head: str, rows: Sequence[Mapping[str, Any]], count: int) -> str:
+    """A headline, and what differs in the first row of each of the ``count`` divergences in ``rows``."""
+    told = [head]
+    for row in rows:
+        for part in row["parts"]:
+            if not part["same"]:
+                place, a, b = _first(part)
+                told.append(f"  row {row['row']:,}, {part['name']}{place}: {a} | {b}")
+    return "\n".join([*told, *([f"  and {count - len(rows):,} more"] if count > len(rows) else [])])
+
+
+def _first(part: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Where two values differ first, and what stands there in a and in b."""
+    if numbers := part.get("numbers"):
+        at, a, b, _ = numbers[0]
+        return f"[{at}]" * bool(at), str(a), str(b)
+    a, b = ("".join(text for _, text in dropwhile(lambda piece: piece[0], part[side])) for side in "ab")
+    return "", short(a, 60) or "–", short(b, 60) or "–"
 
 
 def difference(view: Mapping[str, Any], stretches: Sequence[Sequence[Mapping[str, Any]]]) -> str:

@@ -30,7 +30,7 @@ EXTENSIONS = [
 
 
 def serve(*, port: int = 8866, notebook: str | Path = NOTEBOOK) -> NoReturn:
-    """Become a server of ``notebook`` on http://localhost:``port``, until Ctrl-C.
+    """Become a server of ``notebook`` on http://localhost:``port``, until Ctrl-C; says so on standard error.
 
     Raises:
         AigymError: Voilà is not installed, there is no such notebook, or the port is taken.
@@ -47,6 +47,7 @@ def serve(*, port: int = 8866, notebook: str | Path = NOTEBOOK) -> NoReturn:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
             raise AigymError(f"port {port} cannot be used ({error.strerror}); choose another port") from None
+    print(f"http://localhost:{port}   (Ctrl-C ends it)", file=sys.stderr, flush=True)
     os.execve(sys.executable, _command(path, port), _environment())
 
 

@@ -10,17 +10,16 @@ Which device is used is decided by `settings.device`; nothing here changes that.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from aigym_kernel import rendering, settings, slots
+from aigym_kernel import provenance, rendering, settings, slots
 from aigym_kernel.errors import AigymError, TrainingError
 
 METER_S = 2.0
@@ -72,10 +71,7 @@ class Devices:
         ]
 
     def __repr__(self) -> str:
-        rows = [["", *_COLUMNS], *self._rows()]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows]
-        return "\n".join([*lines, self.why])
+        return "\n".join([*rendering.lines([["", *_COLUMNS], *self._rows()]), self.why])
 
     def _repr_html_(self) -> str:
         rows: list[list[object]] = [
@@ -96,20 +92,22 @@ def devices() -> Devices:
     found = [
         Device(
             name="cpu",
-            model=f"{_cpu()}, {slots.cores()} cores",
+            model=f"{provenance.cpu()}, {slots.cores()} cores",
             memory_total=memory.total,
             memory_free=memory.available,
         )
     ]
     for i in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(i)
-        free, total = torch.cuda.mem_get_info(i)
+        free = None
+        with suppress(RuntimeError):  # to ask takes some of it: a GPU that is full refuses
+            free = torch.cuda.mem_get_info(i)[0]
         capability = f"{properties.major}.{properties.minor}"
         found.append(
             Device(
                 name=f"cuda:{i}",
                 model=properties.name,
-                memory_total=total,
+                memory_total=properties.total_memory,
                 memory_free=free,
                 capability=capability,
             )
@@ -132,15 +130,6 @@ def devices() -> Devices:
         reason = ranked.get(used_device.type, "there is no GPU that torch can use")
         why = f"{name} is used: FORCE_DEVICE is not set, and {reason}; device=... chooses another"
     return Devices(found=tuple(found), chosen=name, why=why)
-
-
-def _cpu() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return model[1] if model else platform.processor() or platform.machine()
 
 
 def _size(count: float) -> str:
@@ -201,8 +190,8 @@ class Meter:
         return read
 
 
-_FULL = re.compile(r"out of memory|can.t allocate memory|not enough memory", re.IGNORECASE)
-_NEEDED = re.compile(r"(?:tried|[Uu]nable) to allocate ([\d.]+) ?([KMGTPE]i?B|[Bb]ytes)")
+_FULL = re.compile(r"out of memory|can.t allocate memory|not enough memory|_ALLOC_FAILED", re.IGNORECASE)
+_NEEDED = re.compile(r"(?:[Tt]ried|[Uu]nable) to allocate ([\d.]+) ?([KMGTPE]i?B|[Bb]ytes)")
 _WAYS_OUT = {
     "buffer_size": "a smaller",
     "n_envs": "a smaller",
@@ -227,14 +216,16 @@ def out_of_memory(problem: BaseException, config: Any, device: str = "cpu") -> T
         unit = needed[2].lower()
         asked = _size(float(needed[1])) if unit == "bytes" else f"{needed[1]} {needed[2]}"
         asked = f"{asked} more"
+    memory = psutil.virtual_memory()
+    left = f"{_size(memory.available)} of {_size(memory.total)} on this machine are free"
     if device.startswith("cuda"):
-        free, total = torch.cuda.mem_get_info(device)
-        place = f"{device} ({torch.cuda.get_device_name(device)})"
-    else:
-        memory = psutil.virtual_memory()
-        free, total, place = memory.available, memory.total, "this machine"
+        left = f"{device} is full"
+        with suppress(RuntimeError):  # where nothing at all is left, asking fails too
+            free, total = torch.cuda.mem_get_info(device)
+            name = torch.cuda.get_device_name(device)
+            left = f"{_size(free)} of {_size(total)} on {device} ({name}) are free"
     ways = [f"{how} {f} (now {getattr(config, f)})" for f, how in _WAYS_OUT.items() if hasattr(config, f)]
     return TrainingError(
-        f"out of memory: {asked} was needed, {_size(free)} of {_size(total)} on {place} are free; take "
+        f"out of memory: {asked} was needed, {left}; take "
         f"{', '.join(ways[:-1])} or {ways[-1]}, or end what else uses it"
     )

@@ -124,18 +124,27 @@ class Difference:
         if self.first is None:
             return f"Difference({self.a.id} and {self.b.id}: the same {self.length} {self.kind})"
         i, j = self.first
+        found = f"{len(self.divergences)} divergence{'s' * (len(self.divergences) != 1)}"
         return (
-            f"Difference({self.a.id} and {self.b.id}: {len(self.divergences)} divergences in {self.length} "
-            f"{self.kind}, the first at {i} and {j})"
+            f"Difference({self.a.id} and {self.b.id}: {found} in {self.length} {self.kind}, "
+            f"the first at {i} and {j})"
         )
 
+    def __str__(self) -> str:
+        firsts = [self._row(start) for start, _ in self.divergences[: contrasts.MAX_TOLD]]
+        return contrasts.difference_text(repr(self), firsts, len(self.divergences))
+
     def _repr_html_(self) -> str:
-        shown = [self.rows(start - 2, min(stop, start + 6) + 1) for start, stop in self.divergences[:5]]
+        told = self.divergences[: contrasts.MAX_TOLD]
+        shown = [self.rows(start - 2, min(stop, start + 6) + 1) for start, stop in told]
         return contrasts.difference(self.to_dict(), shown)
 
 
 def diff(a: str | Trajectory, b: str | Trajectory, *, store: Store | None = None) -> Difference:
-    """Two trajectories aligned; see the module's text.
+    """Two trajectories aligned step by step: where they part, and where they meet again.
+
+    Where both have messages, message by message. A step is the same where observation, action and reward
+    are, exactly.
 
     Args:
         a: the id of a recorded trajectory, or a trajectory. ``b`` likewise.

@@ -22,6 +22,19 @@ from aigym_kernel import rendering, sandboxes, settings
 from aigym_kernel.errors import AigymError
 from aigym_kernel.store import Store
 
+#: The optional parts: extra, the package that shows it is there, what it brings.
+EXTRAS = (
+    ("judge", "sacrebleu", "more checks"),
+    ("games", "minatar", "LunarLander, MinAtar, pictures of CartPole and its kind"),
+    ("dashboard", "voila", "Voilà"),
+    ("embeddings", "sentence-transformers", "a model of yours for aigym.similar"),
+    ("inspect", "inspect-ai", ".eval logs"),
+    ("minari", "minari", "Minari datasets"),
+    ("onnx", "onnxscript", "Policy.export to ONNX"),
+    ("pettingzoo", "pettingzoo", "environments of several agents"),
+    ("ray", "ray", "programs and benches on a cluster"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -141,7 +154,7 @@ def _sandboxes() -> list[Finding]:
 def _store() -> Finding:
     store = Store()
     folder = store.folder
-    while not folder.exists():
+    while not os.access(folder, os.F_OK):
         folder = folder.parent
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -177,15 +190,7 @@ def _programs() -> list[Finding]:
     """What only some things need: some checks of the judge, a cluster, tests of the widgets."""
     wanted: list[tuple[str, Callable[[], str | None], str]] = [
         ("jupyterlab", lambda: _version("jupyterlab"), "pip install jupyterlab"),
-        ("judge extra", lambda: _version("sacrebleu"), "pip install 'aigym-kernel[judge]' (more checks)"),
-        (
-            "dashboard extra",
-            lambda: _version("voila"),
-            "pip install 'aigym-kernel[dashboard]' (Voilà)",
-        ),
-        ("inspect extra", lambda: _version("inspect-ai"), "pip install 'aigym-kernel[inspect]' (.eval logs)"),
-        ("minari extra", lambda: _version("minari"), "pip install 'aigym-kernel[minari]' (Minari datasets)"),
-        ("ray extra", lambda: _version("ray"), "pip install 'aigym-kernel[ray]' (programs on a cluster)"),
+        *(_extra(*row) for row in EXTRAS),
         ("test extra", lambda: _version("pytest"), "make install"),
         ("node", lambda: shutil.which("node"), "install Node.js 20 or newer (tests of the widgets)"),
         ("chromium", chromium, "install Chromium (tests in a browser): apt-get install chromium"),
@@ -194,6 +199,10 @@ def _programs() -> list[Finding]:
         Finding(name=name, works=bool(found := look()), found=found or "not found", bring=bring)
         for name, look, bring in wanted
     ]
+
+
+def _extra(extra: str, package: str, brings: str) -> tuple[str, Callable[[], str | None], str]:
+    return f"{extra} extra", lambda: _version(package), f"pip install 'aigym-kernel[{extra}]' ({brings})"
 
 
 def _version(package: str) -> str | None:

@@ -25,6 +25,11 @@ from aigym_kernel import rendering
 from aigym_kernel.errors import TaskError
 
 MOST_ALIASED = 1_000_000
+#: What PyYAML says of slips that everybody makes, and what to do about them.
+_WAYS_OUT = {
+    "mapping values are not allowed here": "; a text that holds ': ' has to stand in quotes",
+    "found character '\\t' that cannot start any token": "; indent with spaces, YAML takes no tabs",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -87,7 +92,8 @@ def read(source: Path) -> Any:
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise TaskError(f"{source}: {place}{e.problem or e.context}") from None
+        problem = e.problem or e.context or ""
+        raise TaskError(f"{source}: {place}{problem}{_WAYS_OUT.get(problem, '')}") from None
     except yaml.YAMLError as e:
         raise TaskError(f"{source}: {e}") from None
     except RecursionError:
@@ -162,7 +168,7 @@ class Schema:
         if kind == "literal_error":
             allowed = [a.strip("'") for a in ctx["expected"].replace(" or ", ", ").split(", ")]
             return f"{path}: {value} is not allowed; {suggest(str(error['input']), allowed)}"
-        return f"{path}: {told(error)}"
+        return f"{path}: is empty" if error["input"] is None else f"{path}: {told(error)}"
 
 
 def _lies_in(place: tuple[int | str, ...], errors: list[ErrorDetails]) -> bool:
@@ -172,7 +178,13 @@ def _lies_in(place: tuple[int | str, ...], errors: list[ErrorDetails]) -> bool:
 
 def told(error: Mapping[str, Any]) -> str:
     """The value that one of pydantic's errors is about, and what it should be."""
-    return f"{shown(error['input'])}: {error['msg'].replace('Input should', 'it should')}"
+    value, kind = error["input"], error["type"]
+    wanted = error["msg"].replace("Input should", "it should").replace("a valid tuple", "a list")
+    if kind == "too_short":
+        wanted = "it should not be empty"
+    elif kind == "string_type":
+        wanted = "it should be text" + ("" if isinstance(value, dict | list) else "; put it in quotes")
+    return f"{shown(value)}: {wanted}"
 
 
 def message(source: Path, problems: list[str]) -> str:

@@ -12,6 +12,7 @@
       TrainingError     a space, configuration or environment that an algorithm cannot use
       EnvError          an environment that raised, hung, or broke its own spaces
       NotebookError     a notebook or its parameters
+      BenchError        a bench that does not exist, is being worked on, or whose plan cannot be
       ExchangeError     a file of trajectories that cannot be read or written
 
     StoreWarning        something recorded is unreadable and was skipped; the rest is fine
@@ -40,7 +41,8 @@ class UnknownName(AigymError, LookupError):
 
     def __init__(self, kind: str, name: object, known: Iterable[str], hint: str = "") -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
+        near = [one for one in names if one.lower() == str(name).lower()]
+        near = near or difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
         parts = [f"unknown {kind} {str(name)!r}."]
         if near:
             parts.append(f"Did you mean {' or '.join(map(repr, near))}?")
@@ -98,6 +100,10 @@ class EnvError(AigymError, RuntimeError):
 
 class NotebookError(AigymError, ValueError):
     """A notebook that cannot be read, or parameters that it does not have."""
+
+
+class BenchError(AigymError, ValueError):
+    """A bench that does not exist, that another process works on, or whose plan cannot be carried out."""
 
 
 class ExchangeError(AigymError, ValueError):

@@ -220,17 +220,52 @@ class Ray:
 
     address: str | None = None
 
-    def crew(self, function: Callable[[T], R], workers: int | None = None) -> Crew[T, R]:
-        """Workers that run ``function``, one CPU each; ``workers`` None: as many as the cluster has CPUs.
-        An item whose node dies is begun again on another one, `RETRIES` times.
+    def crew(
+        self,
+        function: Callable[[T], R],
+        workers: int | None = None,
+        *,
+        cpus: int = 1,
+        gpus: int | None = 0,
+        retries: int = RETRIES,
+    ) -> RayCrew[T, R]:
+        """Workers that run ``function``, each with ``cpus`` CPUs and ``gpus`` GPUs to itself (None: an even
+        share of the cluster's); ``workers`` None: as many as the cluster has room for. An item whose node or
+        worker process dies is begun again on another one, ``retries`` times, then it is a RunError.
 
         Raises:
-            RunError: Ray is not installed, or no cluster answers there.
+            RunError: Ray is not installed, no cluster answers there, or no node of it has so many CPUs or
+                GPUs: Ray itself would wait for one to join.
         """
         ray = self._connect()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        for wanted, kind in ((cpus, "CPU"), (gpus or 0, "GPU")):
+            most = int(max((node.get(kind, 0) for node in nodes), default=0))
+            if wanted > most:
+                raise RunError(
+                    f"{wanted} {kind}s are asked for at a time, and no node of the Ray cluster has more than "
+                    f"{most}; ask for fewer, or add a node that has them"
+                )
+        total = ray.cluster_resources()
         if workers is None:
-            workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        return _RayCrew(ray, function, workers)
+            rooms = [int(total.get("CPU", 1) // cpus), int(total.get("GPU", 0) // gpus) if gpus else None]
+            workers = max(1, min(room for room in rooms if room is not None))
+        share = total.get("GPU", 0) / workers if gpus is None else gpus
+        # What Ray can give: whole ones, or a part of one.
+        share = int(share) if share > 1 else int(share * 100) / 100
+        return RayCrew(ray, function, workers, num_cpus=cpus, num_gpus=share, max_retries=retries)
+
+    def share(self, value: T) -> Shared[T]:
+        """Put a value where items can refer to it, so that it travels once to each node.
+
+        Raises:
+            RunError: Ray is not installed, no cluster answers there, or the value has no room in its memory.
+        """
+        ray = self._connect()
+        try:
+            return Shared(ray.put(value))
+        except ray.exceptions.RayError as error:
+            raise RunError(f"Ray cannot hold what the nodes need: {error}") from None
 
     def _connect(self) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -259,6 +294,12 @@ class Ray:
                 f"no Ray cluster answers at {address}: {error}. Start one with 'ray start --head', or give "
                 "no address for one on this machine"
             ) from None
+        except ray.exceptions.RayError as error:  # such as an AuthenticationError, which is no RuntimeError
+            raise RunError(
+                f"the Ray cluster at {address or 'this machine'} does not let this process in: set "
+                "RAY_AUTH_MODE to what it was where the cluster was started, token (the same one everywhere, "
+                f"as in ~/.ray/auth_token) or disabled. Ray says: {error}"
+            ) from None
         return ray
 
 
@@ -269,13 +310,27 @@ def _reach(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
-class _RayCrew(Generic[T, R]):
-    """A `Crew` of Ray tasks."""
+@dataclass(frozen=True)
+class Shared(Generic[T]):
+    """A value that `Ray.share` put into the memory of a cluster."""
 
-    def __init__(self, ray: Any, function: Callable[[T], R], workers: int) -> None:
+    reference: Any
+
+    def get(self) -> T:
+        """The value; on a worker of the cluster, or where it was put."""
+        import ray
+
+        value: T = ray.get(self.reference)
+        return value
+
+
+class RayCrew(Generic[T, R]):
+    """A `Crew` of Ray tasks with these options each."""
+
+    def __init__(self, ray: Any, function: Callable[[T], R], workers: int, **options: Any) -> None:
         self.workers = workers
         self._ray = ray
-        self._task = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
+        self._task = ray.remote(**options)(_call)
         self._function = function
         self._queued: deque[tuple[int, T]] = deque()
         self._running: dict[Any, int] = {}
@@ -309,6 +364,19 @@ class _RayCrew(Generic[T, R]):
             if self._running:
                 self._ray.wait(list(self._running), num_returns=len(self._running), timeout=10)
         self._running.clear()
+
+    def drop(self, number: int) -> bool:
+        """Forget an item: nothing comes of it any more. Whether it was given to the cluster already; its
+        worker process is killed then."""
+        for reference, running in list(self._running.items()):
+            if running == number:
+                with contextlib.suppress(self._ray.exceptions.RayError):
+                    self._ray.cancel(reference, force=True)
+                del self._running[reference]
+                self._begin()
+                return True
+        self._queued = deque((one, item) for one, item in self._queued if one != number)
+        return False
 
     def _begin(self) -> None:
         while self._queued and len(self._running) < self.workers:

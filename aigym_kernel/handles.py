@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aigym_kernel import alerts, control, rendering
+from aigym_kernel import alerts, carried, control, rendering
 from aigym_kernel.control import Speed
 from aigym_kernel.errors import RunError, UnknownName
 from aigym_kernel.options import Options
@@ -82,12 +82,13 @@ class Run:
         the run at once; harmless while it goes on.
 
         Raises:
-            RunError: it is done, or is no training.
+            RunError: it is done, is no training, or was imported and has a network of somebody's own.
         """
         record, status = self.record, self.status()
         if record.kind != "train" or status.state == "done":
             why = "is done: nothing is left to do" if record.kind == "train" else "is no training"
             raise RunError(f"run {self.id} cannot be resumed: it {why}; start another one with aigym.train")
+        carried.check_here(self.folder, record)
         control.steer(self.folder, paused=False)
         if status.state in FINAL:
             (self.folder / "stop").unlink(missing_ok=True)
@@ -260,9 +261,7 @@ class Runs:
         return rows
 
     def __repr__(self) -> str:
-        rows = [_RUNS_COLUMNS, *self._rows()]
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
+        return "\n".join(rendering.lines([_RUNS_COLUMNS, *self._rows()]))
 
     def _repr_html_(self) -> str:
         return rendering.table(_RUNS_COLUMNS, self._rows(), f"{len(self)} runs")
@@ -286,8 +285,9 @@ def load_run(run_id: str, store: Store | None = None) -> Run:
 def import_run(path: str | Path, store: Store | None = None) -> Run:
     """Take a run that `Run.export` wrote, of another machine for instance, into a store.
 
-    A function that builds the environment is left out (``make_env.pkl``: to read it would be to run code of
-    whoever wrote the file), so that such a run can be looked at and its agent loaded, but not resumed.
+    A function that builds the environment and a network of somebody's own are left out (``make_env.pkl``,
+    ``network.pkl``: to read one would be to run code of whoever wrote the file), so that such a run can be
+    looked at and its agent loaded (`load_agent` with ``network``), but not resumed.
 
     Raises:
         ExchangeError: the file is no exported run, or is damaged or unsafe; nothing is left of it then.

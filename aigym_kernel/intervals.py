@@ -7,7 +7,7 @@
 After Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS 2021):
 strata (tasks) are kept and the runs within each are drawn again, percentile intervals, the probability of
 improvement as a mean of Mann-Whitney statistics. The seed is fixed: the same numbers, the same interval.
-Knows nothing of stores or runs.
+Whole tables of scores are in `scores`. Knows nothing of stores or runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 LEVEL = 0.95
 RESAMPLES = 2_000
 _DRAWS = 20_000_000
+_BLOCK = 1_000_000
 
 Values = NDArray[np.float64]
 
@@ -57,10 +58,21 @@ def bootstrap(strata: Sequence[Values], statistic: Callable[[Values], Values] = 
     value = float(statistic(np.concatenate(strata)))
     if max(map(len, strata)) < 2:
         return Estimate(value=value)
+    return between(value, statistic(np.concatenate(resampled(strata), axis=-1)))
+
+
+def resampled(strata: Sequence[Values]) -> list[Values]:
+    """Every stratum drawn again with replacement, many times: arrays (times, values of the stratum)."""
     draws = np.random.default_rng(0)
-    times = _times(sum(map(len, strata)))
-    drawn = [stratum[draws.integers(len(stratum), size=(times, len(stratum)))] for stratum in strata]
-    return _between(value, statistic(np.concatenate(drawn, axis=-1)))
+    times = resamples(sum(map(len, strata)))
+    return [stratum[draws.integers(len(stratum), size=(times, len(stratum)))] for stratum in strata]
+
+
+def counted(n: int, times: int, draws: np.random.Generator) -> NDArray[np.int64]:
+    """How often each of ``n`` values is drawn when n are drawn with replacement: (times, n). For statistics
+    that are sums, this says all that the drawn values do."""
+    drawn = draws.integers(n, size=(times, n)) + n * np.arange(times)[:, None]
+    return np.bincount(drawn.ravel(), minlength=times * n).reshape(times, n)
 
 
 def improvement(strata: Sequence[tuple[Values, Values]]) -> Estimate:
@@ -71,7 +83,7 @@ def improvement(strata: Sequence[tuple[Values, Values]]) -> Estimate:
         strata: for each task that both have, the values of the first and of the second.
     """
     draws = np.random.default_rng(0)
-    times = _times(sum(len(a) + len(b) for a, b in strata))
+    times = resamples(sum(len(a) + len(b) for a, b in strata))
     values, samples = [], []
     for a, b in strata:
         order = np.sort(b)
@@ -82,7 +94,7 @@ def improvement(strata: Sequence[tuple[Values, Values]]) -> Estimate:
     value = float(np.mean(values))
     if all(len(a) < 2 and len(b) < 2 for a, b in strata):
         return Estimate(value=value)
-    return _between(value, np.mean(samples, axis=0))
+    return between(value, np.mean(samples, axis=0))
 
 
 def _drawn_improvements(a: Values, b: Values, draws: np.random.Generator, times: int) -> Values:
@@ -90,20 +102,27 @@ def _drawn_improvements(a: Values, b: Values, draws: np.random.Generator, times:
     counted along its order, and no pair of values is compared."""
     order = np.sort(b)
     left, right = np.searchsorted(order, a, "left"), np.searchsorted(order, a, "right")
-    found = np.empty(times)
-    for i in range(times):
-        drawn = np.bincount(draws.integers(len(b), size=len(b)), minlength=len(b))
-        upto = np.concatenate([[0], np.cumsum(drawn)])
-        mine = draws.integers(len(a), size=len(a))
-        found[i] = (upto[left[mine]] + upto[right[mine]]).mean() / (2 * len(b))
-    return found
+    found, block = [], max(1, _BLOCK // (len(a) + len(b)))
+    for start in range(0, times, block):
+        size = min(block, times - start)
+        upto = np.pad(np.cumsum(counted(len(b), size, draws), axis=1), ((0, 0), (1, 0)))
+        beaten = upto[:, left] + upto[:, right]
+        found.append((counted(len(a), size, draws) * beaten).sum(axis=1) / (2 * len(a) * len(b)))
+    return np.concatenate(found)
 
 
-def _times(values: int) -> int:
-    """How many resamples: fewer of very many values, whose intervals are narrow and settle sooner."""
+def resamples(values: int) -> int:
+    """How many: fewer of very many values, whose intervals are narrow and settle sooner."""
     return int(np.clip(_DRAWS // max(1, values), 200, RESAMPLES))
 
 
-def _between(value: float, samples: Values) -> Estimate:
-    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def between(value: float, samples: Values) -> Estimate:
+    """A value with the interval that its resamples (times,) span."""
+    low, high = limits(samples)
     return Estimate(value=value, low=float(low), high=float(high))
+
+
+def limits(samples: Values) -> tuple[Values, Values]:
+    """The ends of the interval that resamples (times, ...) span, NaN among them left out."""
+    low, high = np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from aigym_kernel import settings
+from aigym_kernel import carried, settings
 from aigym_kernel.batches import Update
 from aigym_kernel.control import Reader
 from aigym_kernel.devices import Meter, out_of_memory
@@ -83,7 +83,7 @@ class Training:
         self._algo = record.config["algo"]
         self._config = ALGORITHMS[self._algo].config(**record.config[self._algo])
         self._options = Options(**record.config.get("run", {}))
-        self._env = _environment(folder, record)
+        self._env, self._policy = carried.environment(folder, record), carried.policy(folder)
         self._env_kwargs: dict[str, Any] = record.config["env_kwargs"]
         self._device = str(settings.device(self._config.device))
         self._checkpoints = folder / "artifacts" / "checkpoints"
@@ -124,7 +124,7 @@ class Training:
     def _loop(self, resume: Path | None) -> None:
         # Iterator is all that a trainer promises; each is a generator, which can be told things.
         updates: Generator[Update, Any, None] = ALGORITHMS[self._algo].train(
-            self._env, self._config, env_kwargs=self._env_kwargs, resume=resume
+            self._env, self._config, env_kwargs=self._env_kwargs, policy=self._policy, resume=resume
         )  # type: ignore[assignment]
         message: dict[str, float] | None = None
         stopped = False
@@ -322,14 +322,3 @@ def not_repeated(trajectory: Trajectory, env: EnvSource) -> str | None:
     finally:
         way.close()
     return None
-
-
-def _environment(folder: Path, record: RunRecord) -> EnvSource:
-    """The environment's id, or the function that `runs.train` was given."""
-    pickled = folder / "artifacts" / "make_env.pkl"
-    if not pickled.is_file():
-        return str(record.config["env"])
-    import cloudpickle
-
-    make_env: EnvSource = cloudpickle.loads(pickled.read_bytes())
-    return make_env

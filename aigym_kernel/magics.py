@@ -58,6 +58,7 @@ def _show(run: Run) -> None:
 
 
 def _refresh_ended(*_: object) -> None:
-    """After a cell: boards of runs that have ended meanwhile become their final state."""
-    if board := sys.modules.get("aigym_kernel.widgets.board"):
-        board.refresh_ended()
+    """After a cell: boards of runs and benches that have ended meanwhile become their final state."""
+    for name in ("board", "bench"):
+        if widget := sys.modules.get(f"aigym_kernel.widgets.{name}"):
+            widget.refresh_ended()

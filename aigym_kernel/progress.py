@@ -25,37 +25,39 @@ Tell = Callable[[Sequence[RunStatus]], None]
 
 
 @contextmanager
-def following(name: str, progress: bool | None) -> Iterator[Tell]:
-    """What tells the state of runs as it is now. ``progress`` None: where `wanted` says so."""
+def following(name: str, progress: bool | None, unit: str = "step") -> Iterator[Tell]:
+    """What tells the state of runs as it is now. ``progress`` None: where `wanted` says so. ``unit``: what
+    they count."""
     if not (wanted() if progress is None else progress):
         yield lambda _: None
     elif _terminal():
         from tqdm import tqdm
 
-        with tqdm(unit="step", unit_scale=True, desc=name, leave=True) as bar:
+        with tqdm(unit=unit, unit_scale=True, desc=name, leave=True) as bar:
 
             def advance(found: Sequence[RunStatus]) -> None:
                 bar.total = sum(s.total_steps for s in found)
                 bar.n = sum(s.step for s in found)
-                bar.set_postfix_str(_told(found), refresh=False)
+                told = _told(found).removeprefix("running, ").replace("mean return", "return")
+                bar.set_postfix_str(told, refresh=False)  # so that 80 columns have it
                 bar.update(0)
                 bar.refresh()
 
             yield advance
     else:
-        yield _Lines(name).tell
+        yield _Lines(name, unit).tell
 
 
 def wanted() -> bool:
     """Whether somebody reads along who has no live board: in a terminal, or later in papermill's log."""
-    return _terminal() or _headless()
+    return _terminal() or headless()
 
 
 def _terminal() -> bool:
     return "ipykernel" not in sys.modules and sys.stderr.isatty()
 
 
-def _headless() -> bool:
+def headless() -> bool:
     """Whether a notebook is executed with nobody before it: by `aigym run`, papermill, nbconvert. Their
     client does not take input, which Jupyter's own do."""
     if "ipykernel" not in sys.modules:
@@ -69,8 +71,8 @@ def _headless() -> bool:
 class _Lines:
     """A line at the beginning, every few seconds, and at the end."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, unit: str) -> None:
+        self._name, self._unit = name, unit
         self._began = time.monotonic()
         self._due = 0.0
         self._last = ""
@@ -83,7 +85,7 @@ class _Lines:
         self._due = now + max(LINE_S, 0.1 * (now - self._began))
         step, total = sum(s.step for s in found), sum(s.total_steps for s in found)
         share = f"{step / total:4.0%}" if total else "  0%"
-        line = f"{self._name}: {share} ({step:,} of {total:,} steps) {_told(found)}"
+        line = f"{self._name}: {share} ({step:,} of {total:,} {self._unit}s) {_told(found)}"
         if line != self._last:
             self._last = line
             # Of a command, standard output is for its answer; of a cell, it is what papermill logs.

@@ -10,12 +10,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import re
 import secrets
-import subprocess
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -24,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aigym_kernel import settings
+from aigym_kernel import provenance
 from aigym_kernel.errors import AigymError, StoreError
 from aigym_kernel.store import RunKind, RunRecord, RunState, RunStatus, Store, Writer
 
@@ -55,7 +52,7 @@ def new_run(store: Store, *, kind: RunKind, name: str, config: Mapping[str, Any]
         kind=kind,
         name=name,
         config=dict(config),
-        provenance=provenance(),
+        provenance=provenance.collect(),
         parent=os.environ.get("AIGYM_PARENT_RUN"),
     )
     store.add_run(record)
@@ -152,28 +149,3 @@ class Report:
     def _write(self) -> None:
         self._store.write_status(self._run_id, replace(self.status, heartbeat=time.time()))
         self._written = time.monotonic()
-
-
-def provenance() -> dict[str, Any]:
-    """What a reader needs to repeat a run: code, packages, interpreter, machine."""
-    packages = ("aigym-kernel", "torch", "gymnasium", "numpy", "duckdb")
-    return {
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-    }
-
-
-def _git(*arguments: str) -> str | None:
-    if not (settings.CHECKOUT / ".git").exists():
-        return None
-    try:
-        answer = subprocess.run(
-            ["git", *arguments], cwd=settings.CHECKOUT, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None

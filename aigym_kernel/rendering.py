@@ -42,6 +42,12 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], caption: str
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of text, its columns side by side."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 class Markup(str):
     """HTML made by this module, not to be escaped again."""
 
@@ -99,7 +105,8 @@ def band_chart(plot: Mapping[str, Any], *, width: int, height: int) -> Markup:
     parts = ("y",) if log else ("y", "low", "high")
     values = [v for line in lines for name in parts for v in line[name]]
     values += [y for line in lines for _, y in line["dots"] if y is not None]
-    x0, x1 = min(line["x"][0] for line in lines), max(line["x"][-1] for line in lines)
+    steps = [x for line in lines for x in (line["x"][0], line["x"][-1], *(x for x, _ in line["dots"]))]
+    x0, x1 = min(steps), max(steps)
     y0, y1 = min(values), max(values)
     rise = math.log10 if log else float
     sx, sy = (width - 62) / ((x1 - x0) or 1), (height - 45) / ((rise(y1) - rise(y0)) or 1)
@@ -122,7 +129,8 @@ def band_chart(plot: Mapping[str, Any], *, width: int, height: int) -> Markup:
                 drawn.append(f'<circle cx="{px}" cy="{py}" r="2.5" fill="{colour}"/>')
     title = plot["title"] + (" (log)" if log else "")
     if len(lines) == 1:
-        title += f": {lines[0]['y'][-1]:.4g}"
+        last = lines[0]["y"][-1]
+        title += f": {last:,.0f}" if 1e4 <= abs(last) < 1e9 else f": {last:.4g}"
     label = f'font-size="11" font-family="sans-serif" fill="{DULL}"'
     return picture(
         f'<text x="55" y="13" {label}>{escape(title)}</text>'
@@ -139,6 +147,8 @@ def band_chart(plot: Mapping[str, Any], *, width: int, height: int) -> Markup:
 
 def _short_number(value: float) -> str:
     """A number that fits beside an axis."""
+    if 0 < abs(value) < 1e-3:  # -0.000257 does not
+        return f"{value:.1e}"
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 

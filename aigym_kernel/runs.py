@@ -14,14 +14,15 @@ update. What it recorded up to then stays.
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import gymnasium
 
-from aigym_kernel import settings
+from aigym_kernel import carried, settings
 from aigym_kernel.envs import EnvSource, env_id, make
 from aigym_kernel.errors import AigymError, TrainingError, UnknownName, check_whole
 from aigym_kernel.handles import Run, Runs, load_run
@@ -32,6 +33,10 @@ from aigym_kernel.rollouts import Agent, agent_name, describe, play
 from aigym_kernel.starting import start
 from aigym_kernel.store import Store, Writer
 from aigym_kernel.trajectories import Trajectory
+
+if TYPE_CHECKING:
+    from aigym_kernel.train import Policy
+    from aigym_kernel.train.networks import Network
 
 __all__ = ["FINAL", "Run", "Runs", "load_run", "rollout", "train"]
 
@@ -45,6 +50,7 @@ def train(
     seeds: None = None,
     total_timesteps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    policy: Policy | Network | None = None,
     store: Store | None = None,
     record: Record = "all",
     evaluate_every: int | None = None,
@@ -64,6 +70,7 @@ def train(
     seeds: Iterable[int],
     total_timesteps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    policy: Policy | Network | None = None,
     store: Store | None = None,
     record: Record = "all",
     evaluate_every: int | None = None,
@@ -82,6 +89,7 @@ def train(
     seeds: Iterable[int] | None = None,
     total_timesteps: int | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    policy: Policy | Network | None = None,
     store: Store | None = None,
     record: Record = "all",
     evaluate_every: int | None = None,
@@ -106,6 +114,10 @@ def train(
         seeds: one run for each of these seeds instead.
         total_timesteps: environment steps in all; default: the preset of the environment.
         env_kwargs: keyword arguments for ``gymnasium.make``; only with an id.
+        policy: one to start from, with its own network: such as ``run.agent().policy``; or an ``nn.Module``
+            that makes features of observations, or a function that builds one for an observation space (see
+            `Policy`). It is sent to the run's process by value, as is a class that was defined in a
+            notebook; a class of a file is imported there.
         store: where it is recorded; default: the one that AIGYM_DATA names.
         record: which finished trajectories are recorded: ``all``; ``none``; ``best-and-worst`` of each
             update; or n, every n-th. Metrics are complete in any case.
@@ -126,8 +138,8 @@ def train(
 
     Raises:
         UnknownName: the environment, algorithm or a field does not exist.
-        TrainingError: the algorithm cannot train on it, a value cannot be, or the environment's function
-            cannot be sent to another process.
+        TrainingError: the algorithm cannot train on it, a value cannot be, ``policy`` does not fit, or it
+            or the environment's function cannot be sent to another process.
         AigymError: this machine has no such device.
     """
     from aigym_kernel.train import ALGORITHMS
@@ -146,19 +158,23 @@ def train(
     if total_timesteps is not None:
         changes["total_timesteps"] = total_timesteps
     configs = [algorithm.config.preset(name, seed=one, **changes) for one in _seeds(seed, seeds)]
-    algorithm.check(name if isinstance(env, str) else env, env_kwargs, configs[0].network)
+    if policy is not None and "network" in changes:
+        raise TrainingError("train: both policy and network are given; a policy has its own: leave one out")
+    source: EnvSource = name if isinstance(env, str) else env
+    spaces = algorithm.check(source, env_kwargs, configs[0].network if policy is None else None)
     settings.device(configs[0].device)
+    begun = [None if policy is None else algorithm.begin(policy, *spaces, one).cpu() for one in configs]
+    data = carried.pickled(gymnasium.registry[name] if isinstance(env, str) else env, "env")
+    networks = [carried.own_network(one) for one in begun]
     store = as_store(store)
-    pickled = None if isinstance(env, str) else _pickled(env)
     started = []
-    for config in configs:
+    for config, first, network in zip(configs, begun, networks):
         asked = {"env": name, "env_kwargs": dict(env_kwargs or {}), "algo": algo, algo: asdict(config)}
         asked["run"] = asdict(options)
+        if first is not None:
+            asked["policy"] = json.loads(first.header()["network"])
         made = new_run(store, kind="train", name=f"{algo} {name}", config=asked)
-        if pickled is not None:
-            artifacts = store.run_folder(made.run_id) / "artifacts"
-            artifacts.mkdir(exist_ok=True)
-            (artifacts / "make_env.pkl").write_bytes(pickled)
+        carried.send(store.run_folder(made.run_id), env=data, policy=first, network=network)
         start(store, made, options, together=len(configs))
         started.append(Run(made.run_id, store))
     return started[0] if seeds is None else Runs(tuple(started))
@@ -175,20 +191,6 @@ def _seeds(seed: int | None, seeds: Iterable[int] | None) -> list[int]:
     if not several or len(set(several)) < len(several):
         raise TrainingError(f"train: seeds={several} must be different whole numbers, such as range(5)")
     return several
-
-
-def _pickled(env: Callable[..., gymnasium.Env[Any, Any]]) -> bytes:
-    """A function that builds an environment, by value."""
-    import cloudpickle
-
-    try:
-        data: bytes = cloudpickle.dumps(env)
-    except Exception as problem:
-        raise TrainingError(
-            f"env={env!r} cannot be sent to the run's own process: {problem}; build what it needs inside "
-            "the function, or train here: for update in aigym.ppo(env)"
-        ) from None
-    return data
 
 
 def rollout(

@@ -1,7 +1,7 @@
 """Where things are and which device computes: environment variables, paths, device choice.
 
-    AIGYM_DATA      folder of the store          default: data/ beside the checkout, else ./data
-    AIGYM_TASKS     folder of the tasks          default: tasks/ beside the checkout, else ./tasks
+    AIGYM_DATA      folder of the store          default: data/ in the checkout, without one ./data
+    AIGYM_TASKS     folder of the tasks          default: tasks/ in the checkout, without one ./tasks
     AIGYM_SANDBOX   one of SANDBOXES             default: bwrap
     AIGYM_LLM_URL   a chat endpoint of the OpenAI kind, such as http://localhost:8000/v1     no default
     AIGYM_LLM_MODEL the name of the model there  no default
@@ -30,10 +30,7 @@ SANDBOXES = ("bwrap", "docker", "pool", "pool-bwrap", "pool-docker")
 def _folder(variable: str, name: str) -> Path:
     if value := os.environ.get(variable):
         return Path(value).expanduser().resolve()
-    beside = CHECKOUT / name
-    if (CHECKOUT / "pyproject.toml").is_file() and beside.is_dir():
-        return beside
-    return Path.cwd() / name
+    return (CHECKOUT if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd()) / name
 
 
 def data_dir() -> Path:
@@ -44,6 +41,15 @@ def data_dir() -> Path:
 def tasks_dir() -> Path:
     """The folder whose sub-folders are tasks. It need not exist."""
     return _folder("AIGYM_TASKS", "tasks")
+
+
+def task_ids() -> list[str]:
+    """The ids of all tasks, sorted: the names of folders that hold a task.yaml. None in a folder that this
+    user may not read."""
+    try:
+        return sorted(p.parent.name for p in tasks_dir().glob("*/task.yaml"))
+    except OSError:
+        return []
 
 
 def sandbox_name(name: str | None = None) -> str:

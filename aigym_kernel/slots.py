@@ -1,6 +1,7 @@
 """How many trainings of a store run at once: each holds a file in ``slots/`` while its process lives.
+(Those of a bench's cell: how many of that cell; the folder is the cell's then.)
 
-    slot = take(store_folder, ticket, kind="cpu", limit=2, stopped=lambda: False)     waits for its turn
+    slot = take(folder, ticket, kind="cpu", limit=2, stopped=lambda: False)     waits for its turn
     slot.threads, slot.gpu
     slot.release()
 
@@ -47,7 +48,7 @@ def cores() -> int:
 
 
 def take(
-    store_folder: Path,
+    place: Path,
     ticket: str,
     *,
     kind: str,
@@ -60,12 +61,13 @@ def take(
     """Wait until fewer than ``limit`` trainings of this ``kind`` run, and nobody who came first may go.
 
     Args:
+        place: the folder of the store, or of what else its trainings share the machine in.
         ticket: a file name, unlike every other's; they go in its order.
         stopped: asked while waiting; None is returned when it says so.
         gpus: how many GPUs there are to choose from, unless it is to be ``gpu``.
         together: how many were started at once: cores are shared among those that will run.
     """
-    folder = store_folder / "slots"
+    folder = place / "slots"
     folder.mkdir(exist_ok=True)
     path = folder / ticket
     mine = {"kind": kind, "limit": limit, "running": False, "gpu": None}
@@ -105,7 +107,8 @@ def _others(folder: Path, mine: Path) -> list[dict[str, Any]]:
     for path in folder.iterdir():
         if path == mine or path.name == ".lock":
             continue
-        with path.open("r+b") as file:
+        # Whoever gives a slot back waits for nobody: its file may be gone at any moment.
+        with suppress(FileNotFoundError), path.open("r+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -15,7 +15,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aigym_kernel import slots
@@ -44,10 +46,19 @@ def start(
         "resume": resume,
         "threads": before.summary.get("threads") if resume else None,
     }
-    folder = store.run_folder(record.run_id)
-    # What can be imported here can be imported there: a pickled function may need it.
+    process = spawn("aigym_kernel.worker", store.run_folder(record.run_id))
+    try:
+        store.write_status(record.run_id, replace(status, pid=process.pid))
+    finally:
+        tell(process, orders)
+
+
+def spawn(module: str, folder: Path, *, keep: Collection[int] = ()) -> subprocess.Popen[bytes]:
+    """A process in a session of its own that calls ``work(folder)`` of a module and writes to the folder's
+    log.txt. ``keep``: descriptors that it inherits. It waits for what `tell` says."""
+    # What can be imported here can be imported there: a pickled function, a notebook may need it.
     paths = os.pathsep.join(path for path in sys.path if path)
-    code = "import sys; from aigym_kernel.worker import work; work(sys.argv[1])"
+    code = f"import sys; from {module} import work; work(sys.argv[1])"
     with (folder / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(folder)],
@@ -56,11 +67,14 @@ def start(
             stderr=log,
             env={**os.environ, "PYTHONPATH": paths},
             start_new_session=True,
+            pass_fds=tuple(keep),
         )
     threading.Thread(target=process.wait, name=f"reaps {folder.name}", daemon=True).start()
+    return process
+
+
+def tell(process: subprocess.Popen[bytes], orders: Mapping[str, Any]) -> None:
+    """Its orders, once and whole, on its standard input."""
     assert process.stdin is not None
-    try:
-        store.write_status(record.run_id, replace(status, pid=process.pid))
-    finally:
-        process.stdin.write(json.dumps(orders).encode())
-        process.stdin.close()
+    process.stdin.write(json.dumps(orders).encode())
+    process.stdin.close()

@@ -5,7 +5,8 @@
     agent = load_agent("policy.safetensors", greedy=False)
     aigym.rollout(agent, "CartPole-v1", n=5)
 
-Files hold weights and no code, so that one from elsewhere runs nothing. It trains nothing and plays nothing.
+Files hold weights and no code, so that one from elsewhere runs nothing; a network of your own is found in the
+run's folder, where it was trained (`carried`). It trains nothing and plays nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
-from aigym_kernel.errors import AigymError, RunError, UnknownName
+from aigym_kernel import carried
+from aigym_kernel.errors import AigymError, RunError, TrainingError, UnknownName
 from aigym_kernel.recording import as_store
 from aigym_kernel.store import Store
 
@@ -61,7 +63,8 @@ def load_agent(
         which: of a run: ``final`` (saved when it ends or is stopped), ``best`` (at its best evaluation) or
             ``latest`` (its last checkpoint); the last two are there while it still trains.
         store: where the run is, if it was given by its id.
-        network: the module, if the policy has one of your own: files hold its weights, not its code.
+        network: the module, if the policy has one of your own and ``source`` is a file or a run that was
+            imported: those hold its weights, not its code.
 
     Raises:
         UnknownName: there is no such run, file or ``which``.
@@ -75,19 +78,25 @@ def load_agent(
         raise UnknownName("policy (which)", which, get_args(Which))
     if isinstance(source, Recorded):
         path, name = _of_run(source.store, source.id, which), source.id
+        folder: Path | None = source.store.run_folder(source.id)
     elif isinstance(source, str | Path):
-        path, name = _found(source, which, store)
+        path, name, folder = _found(source, which, store)
     else:
         raise AigymError(f"load_agent({source!r}): expected a run, the id of one, or the path of a file")
+    if network is None and folder is not None:
+        network = carried.network(folder)
     policy = load_policy(path, network)
     return policy_agent(policy, greedy, name=name if which == "final" else f"{name} ({which})")
 
 
-def _found(source: str | Path, which: str, store: Store | None) -> tuple[Path, str]:
-    """The file that a text or path means, and what its agent is called."""
+def _found(source: str | Path, which: str, store: Store | None) -> tuple[Path, str, Path | None]:
+    """The file that a text or path means, what its agent is called, and the folder of its run."""
     path = Path(source).expanduser()
-    if path.is_file():
-        return path, path.stem
+    try:
+        if path.is_file():
+            return path, path.stem, None
+    except OSError as problem:
+        raise TrainingError(f"{path} cannot be read: {problem.strerror}") from None
     if isinstance(source, Path) or path.name != source or path.suffix == ".safetensors":
         there = path.parent.iterdir() if path.parent.is_dir() else ()
         names = [str(path.with_name(p.name)) for p in there if p.suffix == ".safetensors"]
@@ -96,7 +105,7 @@ def _found(source: str | Path, which: str, store: Store | None) -> tuple[Path, s
     if source not in (known := store.run_ids()):
         near = difflib.get_close_matches(source, known, n=3, cutoff=0.5)
         raise UnknownName("run or policy file", source, near or known[-5:])
-    return _of_run(store, source, which), source
+    return _of_run(store, source, which), source, store.run_folder(source)
 
 
 def _of_run(store: Store, run_id: str, which: str) -> Path:

@@ -5,14 +5,20 @@
 It waits for a slot (`slots`), for which it loads next to nothing; then it trains what ``run.json`` asks for
 and records it (`loop`), resumed from its latest checkpoint where the orders say so. A file named ``stop`` in
 the folder, or SIGTERM, ends it after the current update.
+
+In a cell of a bench (`bench`) AIGYM_CELL_PID names the cell's process, with which the training ends, and
+AIGYM_CELL the cell's folder, whose slots it takes: what other cells do does not change when it is its turn.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
+import threading
+import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +27,8 @@ from typing import Any
 from aigym_kernel import slots
 from aigym_kernel.slots import Slot
 
+_LAST_WORDS_S = 30.0
+
 
 def work(folder: str | Path) -> None:
     """Carry out the training that ``folder/run.json`` asks for."""
@@ -28,14 +36,15 @@ def work(folder: str | Path) -> None:
     # Until whoever started this has written down our process id, or is gone.
     orders: dict[str, Any] = json.loads(sys.stdin.read() or "{}")
     signal.signal(signal.SIGTERM, lambda *_: (path / "stop").touch())
+    if cell := os.environ.get("AIGYM_CELL_PID"):
+        threading.Thread(target=_end_with, args=(int(cell), path), daemon=True).start()
     slot = _turn(path, orders)
     if slot is None:
         _stopped_early(path)
         return
     if slot.gpu is not None:
         # Before torch is imported, which looks at it then.
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = seen[slot.gpu] if slot.gpu < len(seen) > 1 else str(slot.gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible(slot.gpu)
         orders["gpu"] = slot.gpu
     try:
         _train(path, orders, slot)
@@ -46,9 +55,32 @@ def work(folder: str | Path) -> None:
         slot.release()
 
 
+def visible(gpu: int) -> str:
+    """What CUDA_VISIBLE_DEVICES is to be for the GPU with this number among those that can be seen now."""
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return seen[gpu] if gpu < len(seen) else str(gpu)
+
+
+def _end_with(pid: int, path: Path) -> None:
+    """When this process is gone: stop after the current update, as on SIGTERM, or soon in any case."""
+    try:
+        if hasattr(os, "pidfd_open"):
+            select.select([os.pidfd_open(pid)], [], [])
+        else:
+            while True:
+                os.kill(pid, 0)
+                time.sleep(1)
+    except ProcessLookupError:
+        pass
+    (path / "stop").touch()
+    time.sleep(_LAST_WORDS_S)
+    os._exit(1)
+
+
 def _turn(path: Path, orders: dict[str, Any]) -> Slot | None:
+    cell = os.environ.get("AIGYM_CELL")
     return slots.take(
-        path.parent.parent,
+        Path(cell) if cell else path.parent.parent,
         f"{orders.get('place', 0):020.6f}-{path.name}",
         kind=orders.get("kind", "cpu"),
         limit=orders.get("limit") or slots.cores(),

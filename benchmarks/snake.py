@@ -62,7 +62,7 @@ def in_torch(observation: str, n: int, device: str) -> Way:
         for actions in torch.randint(3, (steps, n), generator=generator, device=device):
             envs.step(actions)
         if device != "cpu":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
 
     return play
 
@@ -87,9 +87,8 @@ def main() -> None:
         ways = {
             "single": (single(observation), 2000, 1, time.process_time),
             "numpy": (in_numpy(observation, n), 16, n, time.process_time),
+            "torch": (in_torch(observation, n, device), 16, n, its_clock),
         }
-        if observation != "features":
-            ways["torch"] = (in_torch(observation, n, device), 16, n, its_clock)
         rates: dict[str, list[float]] = {name: [] for name in ways}
         for round_ in range(options.rounds + 1):
             for name, way in ways.items():
@@ -108,7 +107,7 @@ def main() -> None:
                 }
             )
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    where = "cpu" if device == "cpu" else torch.cuda.get_device_name().lower().replace(" ", "-")
+    where = "cpu" if device == "cpu" else torch.cuda.get_device_name(device).lower().replace(" ", "-")
     path = RESULTS / f"snake-{os.cpu_count()}-{where}.json"
     told = machine(load, torch=torch.__version__, numpy=np.__version__, device=where)
     keep(path, {"machine": told, "rows": rows})

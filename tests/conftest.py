@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 from labs import browser, lab, server, shared_lab
 
@@ -18,6 +19,16 @@ __all__ = ["browser", "lab", "missing", "sandbox", "server", "shared_lab", "stor
 # A shell without job control starts what it puts in the background with SIGINT ignored, and whatever that
 # starts inherits it: tests of Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What takes long on a busy machine is no fault of the code under test: without CI=true Hypothesis would fail
+# an example after 200 ms, and a test whose first examples took a second to draw.
+hypothesis.settings.register_profile(
+    "busy",
+    hypothesis.settings.default,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("busy")
 
 
 def missing(reason: str) -> NoReturn:

@@ -34,7 +34,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 # Puts a text in the place of the last cell's and runs that cell.
 ANEW = """
 (text) => {
@@ -195,8 +195,8 @@ def free_port() -> int:
 
 
 def await_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Waits until ``url`` answers; fails with the log when the server ends or stays silent for a minute."""
-    deadline = time.monotonic() + 60
+    """Waits until ``url`` answers for at most three minutes; fails with the server's log."""
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break

@@ -124,11 +124,19 @@ def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def outcomes(sandbox: Sandbox, host: Host) -> dict[str, Outcome]:
-    """Every case's outcome by name. One that took too long beside the others is run again, alone."""
+    """Every case's outcome by name. One that took too long beside the others is run again, alone, at most
+    three times: whatever waits for what a case leaves behind does so each time, and for a minute."""
     with ThreadPoolExecutor(WORKERS) as workers:
         found = dict(zip(CASES, workers.map(lambda case: _run(sandbox, case, host), CASES.values())))
-    late = [name for name, outcome in found.items() if outcome.execution.wall_s > _longest(CASES[name])]
-    return found | {name: _run(sandbox, CASES[name], host) for name in late}
+    for _ in range(3):
+        late = [name for name, outcome in found.items() if _took_too_long(CASES[name], outcome.execution)]
+        found |= {name: _run(sandbox, CASES[name], host) for name in late}
+    return found
+
+
+def _took_too_long(case: Mapping[str, Any], done: Execution) -> bool:
+    unforeseen = done.status == "timeout" and "timeout" not in case["expect"]["status"]
+    return unforeseen or done.wall_s > _longest(case)
 
 
 def limits_of(case: Mapping[str, Any]) -> Limits:
@@ -217,7 +225,12 @@ def test_no_process_outlives_its_sandbox(
 @pytest.mark.skipif(os.environ.get("CI") != "true", reason="others write to this machine's disk")
 def test_the_disk_of_the_host_does_not_fill(sandbox: Sandbox, host: Host) -> None:
     noisy = [case for case in CASES.values() if case["category"] in ("disk", "output")]
-    before = shutil.disk_usage("/").used
-    with ThreadPoolExecutor(WORKERS) as workers:
-        assert all(workers.map(lambda case: _run(sandbox, case, host), noisy))
-    assert shutil.disk_usage("/").used - before < 20 << 20
+    grown = []
+    for _ in range(8):  # other tests write meanwhile, but not each time
+        before = shutil.disk_usage("/").used
+        with ThreadPoolExecutor(WORKERS) as workers:
+            assert all(workers.map(lambda case: _run(sandbox, case, host), noisy))
+        grown.append(shutil.disk_usage("/").used - before)
+        if grown[-1] < 20 << 20:
+            return
+    raise AssertionError(f"the disk grew by {grown} bytes")

@@ -42,6 +42,9 @@ def test_a_script_is_played_again_in_every_episode_and_says_when_it_runs_out() -
         assert trajectory.agent == "three moves"
     with pytest.raises(AigymError, match="has 0 actions"):
         scripted([])(None, ())
+    for wrong in (5, "submit"):
+        with pytest.raises(AigymError, match="expected a list of actions"):
+            scripted(wrong)  # type: ignore[arg-type]
 
 
 def test_a_replay_repeats_the_trajectory() -> None:

@@ -63,6 +63,11 @@ def test_a_loss_that_is_no_number_stays_told(value: float) -> None:
     assert alert.level == "bad"
 
 
+def test_what_follows_from_weights_that_are_no_numbers_is_not_told_beside_it() -> None:
+    falls = made(return_mean=lambda s: 400 if s < 0.5 else 10, value_loss=lambda s: 1 if s < 0.5 else np.nan)
+    assert found(falls) == ["not finite"]
+
+
 def test_a_collapse_is_told_once_it_lasts() -> None:
     def falls(share: float) -> float:
         return learns(share) if share < 0.6 else 60.0

@@ -57,6 +57,10 @@ class Odd(gymnasium.Env[Any, Any]):
                 time.sleep(0.01)
             shape = 3 if self.does == "grow" else 2
             reward = None if self.does == "nothing" else 0.0  # type: ignore[assignment]
+            if self.does == "no info":
+                return np.zeros(2, np.float32), 0.0, False, False, None  # type: ignore[return-value]
+        if self.does == "grow at the end" and self.t == 5:
+            shape = 3
         info = {"lock": (n for n in ())} if self.does == "odd info" else {"t": self.t}
         return self.np_random.uniform(-1, 1, shape).astype(np.float32), reward, self.t == 5, False, info
 
@@ -128,6 +132,9 @@ def test_what_an_environment_raises_names_it_and_its_line(backend: str) -> None:
     [
         ("sync", "grow", r"environment 0 gave an observation of shape \(3,\) \(float32\) that does not fit"),
         ("processes", "grow", r"environment 0 gave an observation of shape \(3,\) \(float32\) that does not"),
+        ("sync", "grow at the end", r"environment 0 gave an observation of shape \(3,\)"),
+        ("processes", "grow at the end", r"environment 0 gave an observation of shape \(3,\)"),
+        ("sync", "no info", "has to return five values, the last of them a dict, not .*None.*, in step 3"),
         ("sync", "nothing", "environment 0 raised TypeError.* in step 3"),
         ("sync", "refuse", "environment 0 raised ValueError: no licence, while it was built"),
         ("processes", "refuse", "environment 0 raised ValueError: no licence, while it was built"),
@@ -142,14 +149,14 @@ def test_a_process_that_dies_is_named_and_none_is_left() -> None:
     before = psutil.Process().children(recursive=True)
     with pytest.raises(EnvError, match="the process of environment 0 was ended by SIGKILL"):
         played("processes", does="die", n=1)
-    assert psutil.Process().children(recursive=True) == before
+    assert not set(psutil.Process().children(recursive=True)) - set(before)
 
 
 def test_an_environment_that_hangs_is_named_and_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIGYM_STEP_LIMIT_S", "0.6")
-    with pytest.raises(EnvError, match=r"environment \d+ has taken longer than 0.6 s for one call") as caught:
+    monkeypatch.setenv("AIGYM_STEP_LIMIT_S", "2")
+    with pytest.raises(EnvError, match=r"environment \d+ has taken longer than 2 s for one call") as caught:
         played("processes", does="hang", n=1, where=str(tmp_path / "pid"))
     assert f'File "{__file__}"' in str(caught.value)
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))

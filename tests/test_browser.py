@@ -162,7 +162,7 @@ def test_it_reads_well_narrow_and_dark(lab: Lab) -> None:
 
 TRAIN = """from aigym_kernel.runs import train
 from aigym_kernel.widgets import board
-run = train("CartPole-v1", algo="ppo", total_timesteps=5_000_000)
+run = train("CartPole-v1", algo="ppo", total_timesteps=200_000_000)
 board(run)"""
 WAIT = """from aigym_kernel.widgets import refresh
 run.wait()
@@ -187,7 +187,7 @@ def test_a_board_stops_its_training_and_an_explorer_answers_while_a_cell_waits(l
     lab.expect("document.querySelector('.jp-Notebook').innerText.includes(\"'stopped'\")")
     assert lab.cells() == cells
     assert not lab.page.locator(".aigym-stop").is_visible()
-    kept = "window.jupyterapp.shell.currentWidget.content.model.cells.get(1).outputs.get(0).data['text/html']"
+    kept = "window.jupyterapp.shell.currentWidget.content.model.cells.get(1).outputs.get(1).data['text/html']"
     assert ">stopped</span>" in lab.page.evaluate(kept)
     assert lab.page.locator(".aigym-live").count() == 1
     lab.theme("JupyterLab Dark")

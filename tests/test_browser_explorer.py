@@ -55,9 +55,16 @@ def opened(lab: Lab, name: str, *cells: str) -> None:
     lab.wait(".aigym-spark")
 
 
+# Python has answered all that it was asked; where it takes long, the explorer says so meanwhile.
+ANSWERED = (
+    "!document.querySelector('.aigym-explorer').hasAttribute('aria-busy')"
+    " && document.querySelector('.aigym-explorer > .aigym-note').hidden"
+)
+
+
 def total(lab: Lab) -> int:
     """How many trajectories pass, once Python has answered."""
-    lab.expect("!document.querySelector('.aigym-explorer').hasAttribute('aria-busy')")
+    lab.expect(ANSWERED)
     return int(lab.text(".aigym-list-foot [role=status]").split()[0].replace(",", ""))
 
 
@@ -77,7 +84,7 @@ def drag(lab: Lab, column: str, start: float, end: float) -> None:
 
 def filters(lab: Lab) -> Any:
     """The filters that Python knows, once the browser has sent them all."""
-    lab.expect("!document.querySelector('.aigym-explorer').hasAttribute('aria-busy')")
+    lab.expect(ANSWERED)
     chips = lab.page.locator(".aigym-chips button[aria-label^='remove the filter']").all_inner_texts()
     return [chip.removesuffix(" ×") for chip in chips]
 

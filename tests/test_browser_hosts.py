@@ -168,6 +168,8 @@ def test_it_can_be_read_and_reached_by_everybody(lab: Lab) -> None:
     assert nameless(lab.page) == []
     assert lab.page.evaluate(MOVING) == []
     lab.page.locator(f"{ROOT} input[type=search]").fill("")
+    lab.wait(f"{ROOT} .aigym-row:has-text('CartPole')")
+    lab.wait(f"{ROOT} .aigym-player .aigym-heading")
     lab.page.locator(f"{ROOT} input[type=search]").focus()
     reached = 0
     for _ in range(200):
@@ -190,7 +192,7 @@ def test_notebook_7_shows_and_plays_it_and_keeps_its_cells(lab: Lab) -> None:
     lab.problems.clear()  # Notebook's own: one of its plug-ins finds no settings beside JupyterLab's
     page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     lab.wait(f"{ROOT} .aigym-row")
-    lab.wait(".jp-OutputArea-output pre:has-text('2')")  # the last cell: it takes the focus when it has run
+    lab.wait(".jp-RenderedText pre:text-is('2')")  # the last cell: it takes the focus when it has run
     page.wait_for_timeout(500)
     lab.page.locator(f"{ROOT} input[type=search]").fill("Snake")
     lab.page.locator(f"{ROOT} .aigym-row:has-text('Snake')").nth(2).click()

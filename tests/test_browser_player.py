@@ -213,7 +213,7 @@ def test_find_and_remarks_by_keyboard_alone(lab: Lab) -> None:
     lab.wait(".aigym-place-of-scene .aigym-exchange")
     lab.page.locator(".aigym-timeline").focus()
     keyboard.press("Control+f")
-    keyboard.type("NEEDLE")
+    keyboard.insert_text("NEEDLE")
     lab.expect("document.querySelector('.aigym-find').innerText.includes('1 of 3')")
     lab.expect(f"{STEP} === 650")
     lab.expect("CSS.highlights.get('aigym-found')?.size === 1")

@@ -50,6 +50,7 @@ def test_a_conversation_by_mouse_and_by_keyboard(lab: Lab) -> None:
     assert "mean logprob −1" in lab.text(f"{TALK} [data-turn='2']")
     assert page.locator(f"{TALK} pre:has-text('print(x)')").count() == 0, "folded"
     page.locator(f"{TALK} [data-turn='3'] .aigym-call summary").click()
+    lab.wait(f"{TALK} [data-turn='3'] pre:has-text('print(x)')")
     call = lab.text(f"{TALK} [data-turn='3'] .aigym-call")
     assert "x = 1\nprint(x)" in call
     assert "exit code 1" in call

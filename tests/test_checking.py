@@ -81,6 +81,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"step": stepping(np.float32([7, 0]), None, None, None, None)}, "error", r"\[7\.\] outside the bounds"),
     ({"observation_space": spaces.Discrete(3)}, "error", "which is not in observation_space Discrete"),
     ({"step": stepping(None, "much", None, None, None)}, "error", "the reward 'much'"),
+    ({"step": stepping(None, np.ones(2), None, None, None)}, "error", r"the reward array\(\[1\., 1\.\]\)"),
     ({"step": stepping(None, np.inf, None, None, None)}, "error", "the reward inf"),
     ({"step": stepping(None, np.ones(1), None, None, None)}, "warning", r"the reward array\(\[1\.\]\)"),
     ({"step": stepping(None, None, 1, None, None)}, "error", "terminated is 1, not a bool"),

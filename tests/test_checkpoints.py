@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import Policy
 from aigym_kernel.train.checkpoints import Checkpoint, State, load, optimizer_state, restore_optimizer, save
+from aigym_kernel.train.parts import restore
 
 SEEN, DONE = spaces.Box(-1, 1, (3,)), spaces.Discrete(2)
 
@@ -91,7 +92,7 @@ STATES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(state=STATES)
 def test_every_state_comes_back_to_the_last_bit(tmp_path: Path, state: State) -> None:
     assert same(load(saved(tmp_path, state)).state, state)
@@ -184,9 +185,14 @@ def test_another_configuration_is_named(tmp_path: Path) -> None:
     assert checkpoint.config_for(Config, longer) is longer
     with pytest.raises(TrainingError, match=r"trained with gamma=0\.99 and not 0\.5; leave config out"):
         checkpoint.config_for(Config, Config(gamma=0.5))
-    for changed in ({**checkpoint.config, "odd": 1}, {"gamma": 0.9}):
-        with pytest.raises(TrainingError, match="other fields than this one"):
-            replace(checkpoint, config=changed).config_for(Config)
+    with pytest.raises(TrainingError, match="other fields than this one"):
+        replace(checkpoint, config={**checkpoint.config, "odd": 1}).config_for(Config)
+
+
+def test_a_checkpoint_from_before_a_field_was_there_is_resumed_with_its_default(tmp_path: Path) -> None:
+    checkpoint = replace(load(saved(tmp_path)), config={"gamma": 0.9})
+    assert checkpoint.config_for(Config) == Config(gamma=0.9)
+    assert checkpoint.config_for(Config, Config(gamma=0.9)) == Config(gamma=0.9)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
@@ -266,3 +272,15 @@ def test_env_kwargs_that_are_no_data_are_kept_by_their_type(tmp_path: Path) -> N
     assert checkpoint.env_kwargs == {"formula": "builtin_function_or_method"}
     checkpoint.check("ppo", "Some-v0", {"formula": min}, SEEN, DONE)
     json.dumps(checkpoint.config)
+
+
+def test_random_numbers_of_another_kind_of_device_do_not_go_on_here() -> None:
+    """A state of CUDA's generator has 16 bytes, one of the CPU's 5,056."""
+    drawn = []
+    for last in (1, 1, 2):
+        generator = torch.Generator().manual_seed(0)
+        there = torch.tensor([7, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0, 0, 0, 0], dtype=torch.uint8)
+        restore({"generator": generator}, {"generator": there})
+        drawn.append(torch.rand(3, generator=generator))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])

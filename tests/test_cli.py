@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from aigym_kernel.cli import main
+from aigym_kernel.cli import _Commands, main
+from aigym_kernel.recording import new_run
 from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.tasks import load_task
 from aigym_kernel.trajectories import Message, conversation
@@ -38,6 +41,24 @@ def answer(*arguments: object, stdin: str = "", code: int = 0) -> Any:
     done = aigym(*arguments, "--json", stdin=stdin)
     assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
+
+
+def test_ctrl_c_is_exit_code_130() -> None:
+    waits = click.Command("waits", callback=lambda: signal.raise_signal(signal.SIGINT))
+    outcome = CliRunner().invoke(_Commands(commands=[waits]), ["waits"])
+    assert (outcome.exit_code, outcome.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("group", [[], ["bench"], ["index"], ["sandbox"], ["store"], ["training"]])
+def test_a_list_of_commands_cuts_no_sentence(group: list[str]) -> None:
+    listed = CliRunner().invoke(main, [*group, "--help"]).output.partition("Commands:")[2]
+    assert listed
+    assert "..." not in listed
+
+
+def test_a_table_shows_the_longest_id_of_a_run_whole(store_dir: Path) -> None:
+    run = new_run(Store(), kind="notebook", name="n" * 60, config={})
+    assert run.run_id in aigym("runs").stdout
 
 
 def test_doctor_finds_a_healthy_machine() -> None:
@@ -79,6 +100,14 @@ def test_tasks_and_one_task() -> None:
     assert "expected" not in json.dumps(task)
 
 
+def test_a_task_that_is_left_out_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "task.yaml").write_text("[]")
+    monkeypatch.setenv("AIGYM_TASKS", str(tmp_path))
+    [line] = aigym("tasks").stderr.splitlines()
+    assert line.startswith("warning: task odd is left out: ")
+
+
 def test_judge_passes_fails_and_refuses(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.py", tmp_path / "bad.py"
     good.write_text(load_task("two-sum").reference[0], encoding="utf-8")
@@ -111,11 +140,15 @@ def test_exec_reports_what_happened(tmp_path: Path) -> None:
     assert keys <= set(result)
     assert (result["status"], result["stdout"]) == ("ok", "hello\n")
     assert answer("exec", program, stdin="x\n137\n", code=1)["status"] == "error"
+    assert aigym("exec", program, stdin="x\n3\n").stderr.endswith(" s: exit code 3\n")
     program.write_text("while True: pass", encoding="utf-8")
     assert answer("exec", program, "--wall-s", 0.5, code=1)["status"] == "timeout"
     program.write_text("echo $((6 * 7))", encoding="utf-8")
     assert answer("exec", program, "--language", "bash")["stdout"] == "42\n"
     assert aigym("exec", program, "--language", "cobol").returncode == 2
+    script = tmp_path / "by its name.SH"
+    script.write_text("echo $((6 * 7))", encoding="utf-8")
+    assert answer("exec", script)["stdout"] == "42\n"
     assert aigym("exec", program, "--sandbox", "dokcer").returncode == 2
     assert aigym("exec", program, "--memory-mb", 0).returncode == 2
 
@@ -129,23 +162,24 @@ def test_exec_passes_bytes_through(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["stdout"] == "é b'\\xff\\x00'\n"
 
 
-def test_sigterm_stops_the_training(store_dir: Path) -> None:
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_training(store_dir: Path, ending: signal.Signals, code: int) -> None:
     command = [*COMMAND, "train", "CartPole-v1", "--total-timesteps", "50000000", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not any((store_dir / "runs").glob("*/run.json")) or Store().status(Store().run_ids()[0]).step == 0:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.terminate()
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    process.send_signal(ending)
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == code
     result = json.loads(out)
     assert result["state"] == "stopped"
     assert result["eval_return_mean"] > 0
 
 
 def test_any_sql_value_is_json() -> None:
-    answer("train", "CartPole-v1", "--total-timesteps", 1024)
+    new_run(Store(), kind="notebook", name="n", config={})
     [row] = answer(
         "sql",
         "select null as nothing, 'nan'::double as nan, 'ab'::blob as bytes, [1, null] as list, "
@@ -179,6 +213,8 @@ def test_train_runs_sql_and_index() -> None:
     config = Store().run(result["run_id"]).config
     assert (config["ppo"]["learning_rate"], config["ppo"]["network"]) == (1e-3, [32, 32])
     assert config["run"]["record"] == 2
+    other = CliRunner().invoke(main, ["train", "Acrobot-v1", "--policy", result["run_id"]])
+    assert (other.exit_code, "ppo: policy was made for observation_space" in other.stderr) == (2, True)
     [run] = answer("runs")
     assert (run["run_id"], run["state"]) == (result["run_id"], "done")
     counted = answer("sql", "select count(*) as n from trajectories")

@@ -171,6 +171,9 @@ def test_what_cannot_be_imitated(balancing: list[Trajectory]) -> None:
     ):
         with pytest.raises(TrainingError, match=says):
             next(clone(trajectories))
+    for odd in (["trajectory_id"], 3):
+        with pytest.raises(TrainingError, match=r"is no Trajectory; aigym\.load"):
+            next(clone(odd))  # type: ignore[arg-type]
     with pytest.raises(UnknownName, match="CartPole-v9"):
         next(clone([replace(one, env_id="CartPole-v9")]))
     env = make("CartPole-v1")

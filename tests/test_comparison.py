@@ -246,4 +246,16 @@ def test_the_static_page_shows_config_numbers_and_bands_and_runs_nothing(store_d
     (picture,) = [base64.b64decode(p).decode() for p in re.findall(r"svg\+xml;base64,([^\"']+)", page)]
     assert picture.count("<polygon") == picture.count("<polyline") == 2
     json.dumps(found.to_dict(), allow_nan=False)
-    assert repr(found) == "Comparison(4 runs in 2 groups by return)"
+
+
+def test_printed_it_is_a_table_of_groups_and_of_tasks(store_dir: Path) -> None:
+    ids = [run(f"{rate}-{s}", [1, rate, s], lr=rate, seed=s) for rate in (1, 2) for s in (0, 1)]
+    found = compare(*ids)
+    text = str(found)
+    head, columns, *rest = text.splitlines()
+    assert head == "return by run, with 95 % bootstrap intervals"
+    assert columns.split()[:3] == ["runs", "trajectories", "steps"]
+    assert [line.split()[:2] for line in rest[:2]] == [["lr=1", "2"], ["lr=2", "2"]]
+    (pairing,) = found.pairings
+    assert f"{pairing.wins} / {pairing.ties} / {pairing.losses}" in text
+    assert repr(found) == text

@@ -64,19 +64,22 @@ def test_a_training_is_paused_changed_watched_and_stopped() -> None:
         run.store.delete(run.id, ask=False)
     run.set(learning_rate=1.25e-4, speed="watch")
     (run.folder / "watched").touch()
-    assert run.resume().status().step == step
+    assert run.resume().status().step >= step
     until(lambda: run.status().step > step and run.status().state == "running", "goes on")
+
+    played: dict[int, Any] = {}
 
     def seen() -> dict[str, Any]:
         (run.folder / "watched").touch()
-        shown: dict[str, Any] = json.loads(live.read_text()) if live.exists() else {"n": 0}
+        shown: dict[str, Any] = json.loads(live.read_text()) if live.exists() else {"n": 0, "frames": []}
+        played.update({frame["n"]: frame for frame in shown["frames"]})
         return shown
 
     until(lambda: seen()["n"] >= 4, "some frames")
     shown = seen()
     assert [f["n"] for f in shown["frames"]] == list(range(shown["n"] - len(shown["frames"]), shown["n"]))
-    assert shown["frames"][0]["start"]
-    assert shown["frames"][0]["action"] is None
+    assert played[0]["start"]  # on a busy machine the last 3 s no longer hold it
+    assert played[0]["action"] is None
     board = np.array(shown["frames"][-1]["board"])
     assert board.ndim == 2
     assert board.shape[0] >= 8

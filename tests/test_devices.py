@@ -47,4 +47,7 @@ def test_out_of_memory_becomes_advice() -> None:
         assert "a smaller n_envs (now 16)" in told
         assert "of " in told.split("needed, ")[1]
     assert "a smaller buffer_size (now 100000)" in str(out_of_memory(MemoryError(), DQNConfig()))
+    of_a_gpu = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total")
+    assert "out of memory: 20.00 GiB more was needed" in str(out_of_memory(of_a_gpu, PPOConfig()))
+    assert out_of_memory(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling"), PPOConfig()) is not None
     assert out_of_memory(RuntimeError("shapes do not fit"), PPOConfig()) is None

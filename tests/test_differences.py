@@ -206,4 +206,11 @@ def test_the_static_page_shows_the_first_divergences_and_runs_nothing() -> None:
     long = diff(steps([0] * 3, ["x y " * 30_000] * 4), steps([1] * 3, ["z y " * 30_000] * 4))
     assert len(long._repr_html_()) < 300_000
     json.dumps(found.to_dict((0, 9)), allow_nan=False)
-    assert repr(found).endswith("1 divergences in 5 messages, the first at 1 and 1)")
+    assert repr(found).endswith(": 1 divergence in 5 messages, the first at 1 and 1)")
+
+
+def test_printed_it_names_what_differs_first() -> None:
+    head, *told = str(diff(steps([0, 1, 2], ["a"] * 4), steps([0, 5, 2], ["a"] * 4))).splitlines()
+    assert "1 divergence" in head
+    assert told == ["  row 1, reward: 1.0 | 5.0"]
+    assert str(diff(talk("one b", "b"), talk("one c", "b"))).splitlines()[1:] == ["  row 1, text: b | c"]

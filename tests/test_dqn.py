@@ -20,8 +20,8 @@ from aigym_kernel.batches import Update, empty
 from aigym_kernel.errors import AigymError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, DQNConfig, Policy, dqn, evaluate
 from aigym_kernel.train.collect import Rollout
-from aigym_kernel.train.dqn import epsilon, targets
-from aigym_kernel.train.replay import Batch, Replay, _SumTree
+from aigym_kernel.train.dqn import Learner, epsilon, targets
+from aigym_kernel.train.replay import Replay, _SumTree
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 TINY: dict[str, Any] = {
@@ -41,12 +41,12 @@ def tiny(**changes: Any) -> DQNConfig:
     return DQNConfig(**{**TINY, **changes})
 
 
-def rollouts(random: np.random.Generator, sizes: list[int], envs: int) -> Iterator[Rollout]:
+def rollouts(random: np.random.Generator, sizes: list[int], envs: int, width: int = 1) -> Iterator[Rollout]:
     """Steps that can be told apart: every observation is a number of its own."""
     number = itertools.count()
-    here = np.array([[next(number)] for _ in range(envs)], np.float32)
+    here = np.array([[next(number)] * width for _ in range(envs)], np.float32)
     for steps in sizes:
-        observations = np.empty((steps + 1, envs, 1), np.float32)
+        observations = np.empty((steps + 1, envs, width), np.float32)
         observations[0] = here
         dones = random.random((steps, envs)) < 0.25
         truncated = []
@@ -100,7 +100,9 @@ def defined(steps: list[Rollout], envs: int, n: int, gamma: float) -> dict[float
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 @settings(max_examples=40, deadline=None)
 @given(
-    seed=st.integers(0, 2**32), n=st.integers(1, 5), sizes=st.lists(st.integers(1, 9), min_size=4, max_size=9)
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 5),
+    sizes=st.lists(st.integers(1, 30), min_size=2, max_size=9),
 )
 def test_what_is_drawn_is_what_was_done(alpha: float, seed: int, n: int, sizes: list[int]) -> None:
     envs, gamma = 3, 0.9
@@ -135,6 +137,16 @@ def test_old_rows_are_gone() -> None:
         for rollout in added:
             replay.add(rollout)
         assert replay.sample(500, 1.0).observations.min() >= added[1].observations[10].min()
+
+
+def test_several_batches_at_once_are_those_drawn_one_by_one() -> None:
+    together, singly = (Replay(60, n_envs=3, n_step=2, gamma=0.9, alpha=0.0, seed=1) for _ in range(2))
+    for rollout in rollouts(np.random.default_rng(0), [30, 5], 3):
+        together.add(rollout)
+        singly.add(rollout)
+    batch, parts = together.sample(8, 1.0, 4), [singly.sample(8, 1.0) for _ in range(4)]
+    for name, values in vars(batch).items():
+        assert np.array_equal(values, np.concatenate([getattr(part, name) for part in parts])), name
 
 
 @settings(max_examples=60, deadline=None)
@@ -180,19 +192,14 @@ class Rows(nn.Module):
 
 
 def test_targets_by_hand() -> None:
-    policy = Policy(spaces.Box(0, 9, (1,), np.float32), spaces.Discrete(3), (4,), head="q")
-    batch = Batch(
-        observations=np.zeros((2, 1), np.float32),
-        actions=np.zeros(2, np.int64),
-        rewards=np.array([1.0, 2.0], np.float32),
-        next_observations=np.array([[0.0], [1.0]], np.float32),
-        discounts=np.array([0.5, 0.0], np.float32),
-        weights=np.ones(2, np.float32),
-        indices=np.arange(2),
+    after, rewards, discounts = (
+        torch.tensor([[0.0], [1.0]]),
+        torch.tensor([1.0, 2.0]),
+        torch.tensor([0.5, 0.0]),
     )
     online, target = Rows([0.0, 9.0, 1.0], [1.0, 2.0, 3.0]), Rows([8.0, 2.0, 4.0], [7.0, 7.0, 7.0])
-    assert targets(online, target, policy, batch, double=False).tolist() == [1 + 0.5 * 8, 2.0]
-    assert targets(online, target, policy, batch, double=True).tolist() == [1 + 0.5 * 2, 2.0]
+    assert targets(online, target, after, rewards, discounts, double=False).tolist() == [1 + 0.5 * 8, 2.0]
+    assert targets(online, target, after, rewards, discounts, double=True).tolist() == [1 + 0.5 * 2, 2.0]
 
 
 def test_a_duelling_network_splits_value_and_advantage() -> None:
@@ -421,6 +428,8 @@ def test_the_learning_rate_can_be_changed_and_falls_on_from_there(tmp_path: Path
     assert found[2:] == sorted(found[2:], reverse=True)
     assert found[-1] < 0.05
     assert rates(2) == found
+    constant = tiny(learning_rate=2e-3, learning_rate_schedule="constant")
+    assert {update.metrics.get("learning_rate", 2e-3) for update in dqn("CartPole-v1", constant)} == {2e-3}
     updates = dqn("CartPole-v1", tiny())
     next(updates)
     with pytest.raises(UnknownName, match="learning_rate"):
@@ -475,6 +484,22 @@ class Unseeded(gymnasium.Env[Any, Any]):
     def step(self, action: Any) -> Any:
         self.steps += 1
         return self.observation_space.sample(), 1.0, self.steps == 50, False, {}
+
+
+def test_a_target_network_follows_batch_normalisation_too() -> None:
+    policy = Policy(*spaces_of("CartPole-v1"), nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)), head="q")
+    learner = Learner(policy, tiny(target_update_interval=2), rounds=4)
+    learner.replay.add(next(rollouts(np.random.default_rng(0), [9], 4, 4)))
+    learner.learn(1)
+    ours, theirs = policy.actor.state_dict(), learner.state()["target"]
+    name = "body.1.running_mean"
+    assert ours[name].any()
+    assert torch.equal(ours[name], theirs[name])
+
+
+def test_a_network_that_has_broken_ends_the_training() -> None:
+    with pytest.raises(TrainingError, match=r"dqn: by step 1,\d+ weights .* NaN .*lower learning_rate"):
+        last(dqn("CartPole-v1", tiny(learning_rate=1e30)))
 
 
 def test_episodes_that_cannot_be_restored_begin_anew_and_are_counted(tmp_path: Path) -> None:

@@ -201,6 +201,9 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
         with pytest.raises(ExchangeError, match="there is no folder"):
             own.write(tmp_path / "no" / name, [numeric()])
+        # Neither can its temporary file be made here nor removed, as on a read-only disk.
+        with pytest.raises(ExchangeError, match="cannot be written: File name too long"):
+            own.write(tmp_path / ("x" * 240 + name), [numeric()])
     path = tmp_path / "x.jsonl"
     path.write_text("mine")
     with pytest.raises(ExchangeError, match="exists already; choose another name, or delete it"):

@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+from clusters import TwoNodes, two_nodes
 from conftest import missing
 
 from aigym_kernel.errors import AigymError, RunError, SandboxError, SolutionError
@@ -65,40 +67,10 @@ def test_an_exception_is_raised_in_its_place_and_no_more_is_drawn() -> None:
 # Ray
 
 
-class _Cluster:
-    """Two nodes of one CPU each, of which the second can be killed."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self._cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-        )
-        self.address: str = self._cluster.address
-        self._second = self._cluster.add_node(num_cpus=1)
-
-    def kill_second(self) -> None:
-        self._cluster.remove_node(self._second, allow_graceful=False)
-
-    def shutdown(self) -> None:
-        import ray
-
-        ray.shutdown()
-        self._cluster.shutdown()
-
-
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[_Cluster]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray  # noqa: F401
-    except ImportError:
-        missing("ray: pip install 'aigym-kernel[ray]'")
-    cluster = _Cluster()
-    yield cluster
-    cluster.shutdown()
-    mine = psutil.Process().children(recursive=True)
-    assert not [process for process in mine if "ray" in process.name()]
+def cluster() -> Iterator[TwoNodes]:
+    with two_nodes() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +81,7 @@ def sandbox() -> Sandbox:
 
 
 def test_a_cluster_answers_every_program_in_order_though_a_node_dies(
-    cluster: _Cluster, sandbox: Sandbox
+    cluster: TwoNodes, sandbox: Sandbox
 ) -> None:
     programs = (Program(f"import time; time.sleep(0.2); print({n})") for n in range(16))
     executions = sandbox.map(programs, executor=Ray(address=cluster.address))
@@ -119,13 +91,13 @@ def test_a_cluster_answers_every_program_in_order_though_a_node_dies(
     assert printed == [f"{n}\n" for n in range(16)]
 
 
-def test_a_pool_is_made_anew_on_each_node(cluster: _Cluster) -> None:
+def test_a_pool_is_made_anew_on_each_node(cluster: TwoNodes) -> None:
     pool = open_sandbox("pool-bwrap")
     programs = [Program(f"print({n})") for n in range(6)]
     assert [e.stdout for e in pool.map(programs, executor=Ray())] == [f"{n}\n" for n in range(6)]
 
 
-def test_closing_ends_what_runs_on_the_cluster(cluster: _Cluster, sandbox: Sandbox) -> None:
+def test_closing_ends_what_runs_on_the_cluster(cluster: TwoNodes, sandbox: Sandbox) -> None:
     words = ["sleep", f"50.{os.getpid()}"]
 
     def alive() -> list[psutil.Process]:
@@ -147,13 +119,13 @@ def test_closing_ends_what_runs_on_the_cluster(cluster: _Cluster, sandbox: Sandb
     ],
 )
 def test_errors_arrive_from_the_cluster_as_they_are(
-    cluster: _Cluster, sandbox: Sandbox, program: Program, kind: type, told: str
+    cluster: TwoNodes, sandbox: Sandbox, program: Program, kind: type, told: str
 ) -> None:
     with pytest.raises(kind, match=told):
         list(sandbox.map([program], executor=Ray()))
 
 
-def test_a_second_cluster_is_refused(cluster: _Cluster, sandbox: Sandbox) -> None:
+def test_a_second_cluster_is_refused(cluster: TwoNodes, sandbox: Sandbox) -> None:
     with pytest.raises(RunError, match=f"uses the Ray cluster at {cluster.address}, not 10.0.0.1:6379"):
         sandbox.map([], executor=Ray(address="10.0.0.1:6379"))
 
@@ -181,3 +153,20 @@ def test_no_ray_is_one_clear_error(before: str, address: str | None, told: str) 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("RunError"), done.stderr
     assert told in done.stdout
+
+
+def test_a_cluster_that_wants_a_token_is_one_clear_error(tmp_path: Path) -> None:
+    code = (
+        "import socket\nfrom aigym_kernel.executors import Ray\n"
+        "heard = socket.create_server(('127.0.0.1', 0))\n"
+        "try:\n    Ray(address=f'127.0.0.1:{heard.getsockname()[1]}').crew(print)\n"
+        "except Exception as error:\n    print(type(error).__name__, error)"
+    )
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    alone = {**known, "HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=alone
+    )
+    assert done.stdout.startswith("RunError the Ray cluster at 127.0.0.1:"), done.stdout + done.stderr
+    assert "set RAY_AUTH_MODE to what it was where the cluster was started" in done.stdout
+    assert "no authentication token was found" in done.stdout

@@ -39,6 +39,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "sees": {"spaces": (PICTURE, spaces.Box(-0.01, 0.01, (2, 2), np.float32)), "network": CONV},
     "values": {"spaces": (PICTURE, spaces.Discrete(3, start=2)), "network": CONV, "head": "dueling"},
     "many": {"spaces": (VECTOR, spaces.MultiDiscrete([[2, 3]], start=[[1, 2]]))},
+    "one number": {"spaces": (VECTOR, spaces.Box(-1, 1, (), np.float32))},
     "switches": {"spaces": (spaces.Discrete(4, start=1), spaces.MultiBinary(3))},
 }
 
@@ -117,6 +118,10 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(TrainingError, match=r"cannot be written as \.pt2: .*what torch\.export can follow"):
         Policy(VECTOR, spaces.Discrete(2), Branches()).export(tmp_path / "policy.pt2")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    for write in (policy.export, policy.save):
+        with pytest.raises(TrainingError, match=r"file/policy\.pt cannot be written: .*exists"):
+            write(tmp_path / "file" / "policy.pt")
     monkeypatch.setattr(export, "_is_here", lambda name: name != "onnxscript")
     with pytest.raises(TrainingError, match=r"needs onnxscript: pip install 'aigym-kernel\[onnx\]'"):
         policy.export(tmp_path / "policy.onnx")

@@ -89,10 +89,12 @@ def learned(policy: Policy, config: PPOConfig) -> tuple[Policy, dict[str, float]
         ((16, 8), {}),
         ((8,), {"clip_range_vf": 0.05, "clip_range": 0.02}),
         ((8, 8, 8), {"ent_coef": 0.05, "max_grad_norm": 100.0}),
+        ((16, 8), {"n_minibatches": 1, "n_epochs": 8}),  # in another order
     ],
 )
 def test_ppo_learns_the_same_either_way(act: Any, network: Any, changes: dict[str, Any]) -> None:
-    config = PPOConfig(n_envs=4, n_steps=16, n_epochs=2, n_minibatches=4, learning_rate=3e-3, **changes)
+    usual: dict[str, Any] = {"n_envs": 4, "n_steps": 16, "n_epochs": 2, "n_minibatches": 4}
+    config = PPOConfig(learning_rate=3e-3, **usual | changes)
     policy = policy_for(act=act, network=network)
     quick = learned(policy, config)
     with fast.off():

@@ -20,6 +20,7 @@ TSC = ROOT / "node_modules" / "typescript" / "bin" / "tsc"
 WIDGETS = {
     "explorer": source.EXPLORER,
     "board": source.BOARD,
+    "bench": source.BENCH,
     "launcher": ("drawing", "launcher"),
     "builder": ("drawing", "builder"),
     "review": ("drawing", "review"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -411,7 +412,9 @@ def test_a_script_is_not_answered_for(scripted: Task, where: Sandbox, name: str)
 
 
 def test_modules_of_the_solution_are_not_the_scripts(scripted: Task, where: Sandbox) -> None:
-    told = nothing_gained(scripted, shadows(FORGED) | {"solution.py": "print(1)"}, where)
+    script = scripted.hidden["check.py"].replace(b"timeout=1", b"timeout=20")
+    patient = replace(scripted, hidden={"check.py": script}, limits=replace(scripted.limits, wall_s=30))
+    told = nothing_gained(patient, shadows(FORGED) | {"solution.py": "print(1)"}, where)
     assert told == "looked"
 
 

@@ -16,8 +16,8 @@ from aigym_kernel.sandboxes.languages import COMPILE
 from aigym_kernel.sandboxes.pool import Pool
 from aigym_kernel.tasks.fields import LanguageName
 
-# What the command line is asked for in the project's own checks of sandboxes.
-SMALL = Limits(wall_s=3, memory_mb=128, pids=32, disk_mb=32, output_kb=1024)
+# What the command line is asked for in the project's own checks of sandboxes, with more time: Java starts.
+SMALL = Limits(wall_s=10, memory_mb=128, pids=32, disk_mb=32, output_kb=1024)
 NEEDED = {"python", "bash", "javascript", "c", "cpp"}
 SANDBOXES = ["bwrap", pytest.param("docker", marks=pytest.mark.docker)]
 
@@ -178,14 +178,14 @@ def test_a_program_that_fails(sandbox: str, language: str, code: str) -> None:
 
 @each(MEMORY_BOMB)
 def test_a_memory_bomb(sandbox: str, language: str, code: str) -> None:
-    done = ran(code, language, sandbox, replace(SMALL, wall_s=10))
+    done = ran(code, language, sandbox, replace(SMALL, wall_s=30))
     assert done.status == "memory_limit", done
     assert "128" in done.detail
 
 
 @each(MORE_THAN_THERE_IS)
 def test_asking_for_more_memory_than_there_is(sandbox: str, language: str, code: str) -> None:
-    done = ran(code, language, sandbox, replace(SMALL, wall_s=10))
+    done = ran(code, language, sandbox, replace(SMALL, wall_s=30))
     assert done.status == "memory_limit", done
 
 
@@ -214,9 +214,8 @@ def test_a_compile_bomb_is_a_compile_error(sandbox: str, name: str) -> None:
 def test_a_compiler_that_is_stopped_is_a_compile_error_too(
     sandbox: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    brief = replace(COMPILE, wall_s=1, output_kb=4)
-    for name in ("c", "cpp"):
-        monkeypatch.setitem(LANGUAGES, name, replace(LANGUAGES[name], limits=brief))
+    for name, limits in (("cpp", replace(COMPILE, wall_s=1)), ("c", replace(COMPILE, output_kb=4))):
+        monkeypatch.setitem(LANGUAGES, name, replace(LANGUAGES[name], limits=limits))
     done = ran(ENDLESS_TEMPLATE, "cpp", sandbox)
     assert (done.status, done.detail) == (
         "compile_error",
@@ -307,7 +306,7 @@ def test_warm_boxes_run_the_same(sandbox: str, language: str) -> None:
     ran(HELLO[language], language, sandbox)
     with Pool(sandbox) as pool:
         assert execute(HELLO[language], language, limits=SMALL, sandbox=pool).stdout == "hello\n"
-        done = execute(MEMORY_BOMB[language], language, limits=replace(SMALL, wall_s=10), sandbox=pool)
+        done = execute(MEMORY_BOMB[language], language, limits=replace(SMALL, wall_s=30), sandbox=pool)
         assert done.status == "memory_limit", done
         if language in DOES_NOT_COMPILE:
             done = execute(DOES_NOT_COMPILE[language][0], language, sandbox=pool)

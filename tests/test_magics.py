@@ -19,7 +19,7 @@ def ipython(*lines: str) -> str:
             *(f"shell.run_cell({line!r})" for line in lines),
         ]
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     return done.stdout + done.stderr
 
 
@@ -54,7 +54,7 @@ def test_a_run_is_shown_as_a_board() -> None:
         "import aigym_kernel as aigym",
         "run = aigym.train('CartPole-v1', total_timesteps=2048)",
         "run",
-        "_ = run.wait(60)",
+        "_ = run.wait(240)",
         "from IPython.display import display\ndisplay(run)",
     )
     assert "Board(" in printed

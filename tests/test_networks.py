@@ -14,6 +14,7 @@ from torch import nn
 
 from aigym_kernel.errors import AigymError, TrainingError, UnknownName
 from aigym_kernel.train import DQNConfig, Policy, PPOConfig, dqn, ppo
+from aigym_kernel.train.bodies import features_of
 from aigym_kernel.train.layers import parse, place
 
 VECTOR = spaces.Box(-1, 1, (4,), np.float32)
@@ -248,6 +249,13 @@ def test_networks_that_cannot_be() -> None:
     with pytest.raises(TrainingError, match="is no network"):
         Policy(VECTOR, spaces.Discrete(2), lambda space: 3)  # type: ignore[arg-type, return-value]
 
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+
+    with pytest.raises(TrainingError, match=r"Own\(observation_space\) raised TypeError.* that is built"):
+        Policy(VECTOR, spaces.Discrete(2), Own)
+
 
 def test_networks_from_data_learn_with_both_algorithms() -> None:
     """Each optimiser reaches every weight, and what is trained is what the configuration says."""
@@ -264,3 +272,27 @@ def test_networks_from_data_learn_with_both_algorithms() -> None:
         assert policy.network == spec
         assert all(not torch.equal(first[name], p) for name, p in policy.named_parameters())
         assert not policy.training
+
+
+def test_actions_are_those_that_torch_draws() -> None:
+    policy = Policy(spaces.Box(-1, 1, (3,)), spaces.Discrete(5), (8,), torch.Generator().manual_seed(0))
+    inputs = torch.rand(200, 3, generator=torch.Generator().manual_seed(1))
+    drawn = policy.sample(inputs, torch.Generator().manual_seed(2))
+    chances = policy.outputs(inputs).softmax(-1)
+    theirs = torch.multinomial(chances, 1, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(drawn, theirs[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_what_remembers_stays_in_float32(kind: str) -> None:
+    layers = {"layers": [{"type": kind, "units": 8}]}
+    policy = Policy(spaces.Box(-1, 1, (3,)), spaces.Discrete(2), layers, torch.Generator().manual_seed(0))
+    inputs, starts = torch.rand(4, 5, 3), torch.zeros(4, 5, dtype=torch.bool)
+    plain, _ = policy.body.sequence(inputs, policy.initial_state(5), starts)  # type: ignore[union-attr, operator]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, _ = policy.body.sequence(inputs, policy.initial_state(5), starts)  # type: ignore[union-attr, operator]
+    assert torch.equal(plain, mixed)
+
+
+def test_a_module_that_is_on_a_device_is_tried_there() -> None:
+    assert features_of(nn.Linear(3, 5, device="meta"), (3,)) == 5

@@ -15,7 +15,7 @@ from nbformat.sign import NotebookNotary
 
 from aigym_kernel.errors import NotebookError, RunError, UnknownName
 from aigym_kernel.notebooks import check_parameters, run_notebook
-from aigym_kernel.report import write_html
+from aigym_kernel.pages import write_html
 from aigym_kernel.store import Store, sql
 
 pytestmark = pytest.mark.usefixtures("store_dir")
@@ -96,7 +96,7 @@ def test_a_notebook_is_a_recorded_run_and_parent_of_what_it_starts(tmp_path: Pat
 
 def test_a_failing_cell_is_named_and_everything_up_to_it_is_kept(tmp_path: Path) -> None:
     path = notebook(tmp_path / "n.ipynb", "print('before')", "1 / 0", "print('after')")
-    with pytest.raises(RunError, match=r"n\.ipynb, cell 2: ZeroDivisionError: division by zero"):
+    with pytest.raises(RunError, match=r"n\.ipynb, code cell 2: ZeroDivisionError: division by zero"):
         run_notebook(path, progress=False)
     [run_id] = Store().run_ids()
     status = Store().status(run_id)
@@ -130,7 +130,7 @@ def test_an_interrupted_notebook_is_stopped_not_failed(tmp_path: Path) -> None:
         told += process.stderr.read1()
         assert process.poll() is None, told
     os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
-    told += process.communicate(timeout=60)[1]
+    told += process.communicate(timeout=180)[1]
     assert b"Traceback" not in told, told.decode()
     [run_id] = Store().run_ids()
     status = Store().status(run_id)

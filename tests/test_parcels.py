@@ -35,7 +35,8 @@ def add(store: Store, run_id: str = "r", state: str = "done") -> aigym.Run:
     (folder / "log.txt").write_text("all went well\n")
     (folder / "artifacts" / "checkpoints").mkdir(parents=True)
     (folder / "artifacts" / "checkpoints" / "latest.safetensors").write_bytes(b"\0" * 1000)
-    (folder / "artifacts" / "make_env.pkl").write_bytes(b"code")
+    for name in ("make_env.pkl", "network.PKL"):
+        (folder / "artifacts" / name).write_bytes(b"code")
     (folder / "stop").touch()
     (folder / "rewound").mkdir()
     (folder / "rewound" / "x.parquet").write_bytes(b"old")
@@ -73,7 +74,9 @@ def test_a_run_arrives_as_it_was(tmp_path: Path) -> None:
     names = {p.relative_to(arrived.folder).as_posix() for p in arrived.folder.rglob("*") if p.is_file()}
     assert {"log.txt", "waypoints.json", "artifacts/checkpoints/latest.safetensors"} <= names
     # Nothing that steers, that was thrown away, or that would run somebody's code.
-    assert not [name for name in names if name == "stop" or "rewound" in name or name.endswith(".pkl")]
+    assert not [
+        name for name in names if name == "stop" or "rewound" in name or name.lower().endswith(".pkl")
+    ]
     assert not list((there.folder / "incoming").iterdir())
 
 

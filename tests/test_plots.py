@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
 import numpy as np
 
+from aigym_kernel.rendering import band_chart
 from aigym_kernel.widgets.plots import BINS, plots
 
 
@@ -64,3 +66,14 @@ def test_a_band_that_misses_points_is_no_band() -> None:
     recorded = {**series(6, return_mean=1), **series(4, return_q10=0, return_q90=2)}
     [plot] = plots([[recorded]])
     assert plot["lines"][0]["band"] == ""
+
+
+def test_the_still_has_evaluations_before_the_first_point_and_numbers_without_exponents() -> None:
+    line = {"group": 0, "x": [2_000, 4_000], "y": [9e3, 17_530.0], "low": [], "high": []}
+    line |= {"dots": [[0, -0.000257]]}
+    drawn = band_chart({"title": "steps per second", "log": False, "lines": [line]}, width=275, height=110)
+    assert 'alt="steps per second: 17,530: from' in drawn
+    svg = base64.b64decode(drawn.partition("base64,")[2].partition('"')[0]).decode()
+    assert ">0</text>" in svg
+    assert ">-2.6e-04</text>" in svg
+    assert 'cx="55.0"' in svg

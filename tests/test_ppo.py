@@ -22,7 +22,7 @@ from aigym_kernel.envs import make
 from aigym_kernel.envs.replay import resimulate
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import AigymError, EnvError, TrainingError, UnknownName
-from aigym_kernel.train import ALGORITHMS, Policy, PPOConfig, evaluate, ppo
+from aigym_kernel.train import ALGORITHMS, DQNConfig, Policy, PPOConfig, evaluate, ppo
 from aigym_kernel.train.collect import Collector
 from aigym_kernel.train.networks import one_thread
 from aigym_kernel.train.ppo import check, learn
@@ -290,12 +290,27 @@ def test_spaces_that_do_not_work_are_named(observation: Any, action: Any, says: 
             attempt()
 
 
+def test_an_environment_that_cannot_be_built_or_has_no_space_is_told() -> None:
+    class Bare(gymnasium.Env[Any, Any]):
+        action_space = spaces.Discrete(2)
+
+    with pytest.raises(TrainingError, match="Bare: observation_space is None; set it to one of gymnasium"):
+        next(ppo(Bare, tiny()))
+    with pytest.raises(EnvError, match=r"raised ZeroDivisionError while it was built: .* by zero"):
+        next(ppo(lambda: Constant(1 // 0), tiny()))
+
+
 @pytest.mark.parametrize("kind", ["observation", "reward"])
 def test_a_nan_is_caught_where_it_appears(kind: str) -> None:
     with pytest.raises(
         TrainingError, match=rf"Constant gave a NaN or infinite {kind} at environment step 80"
     ):
         list(ppo(lambda: Constant(poison=(20, kind)), tiny()))
+
+
+def test_a_network_that_has_broken_ends_the_training() -> None:
+    with pytest.raises(TrainingError, match=r"ppo: by step 128 weights .* NaN .* \(1e\+30 now\)"):
+        list(ppo("Pendulum-v1", tiny(learning_rate=1e30)))
 
 
 def test_a_nan_in_a_final_observation_is_caught_too() -> None:
@@ -330,7 +345,7 @@ def test_values_that_cannot_be(changes: dict[str, Any], says: str) -> None:
 
 def test_presets() -> None:
     config = PPOConfig.preset("CartPole-v1", seed=3, total_timesteps=1000)
-    assert (config.n_envs, config.n_steps, config.seed, config.total_timesteps) == (64, 16, 3, 1000)
+    assert (config.n_envs, config.n_steps, config.seed, config.total_timesteps) == (32, 32, 3, 1000)
     assert PPOConfig.preset("MountainCar-v0", gamma=0.9) == PPOConfig(gamma=0.9)
     with pytest.raises(UnknownName, match="Did you mean 'learning_rate'"):
         PPOConfig.preset("CartPole-v1", learning_rat=1e-3)
@@ -386,6 +401,19 @@ def test_evaluation_is_fixed_by_its_seed_and_leaves_the_policy_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, policy.parameters()))
     with pytest.raises(TrainingError, match="episodes=0"):
         evaluate(policy, "aigym/Snake-v0", episodes=0)
+
+
+def test_an_evaluation_keeps_what_an_environment_writes_over() -> None:
+    class Counts(Constant):
+        seen = np.zeros(1, np.float32)
+
+        def _observation(self) -> Any:
+            self.seen[:] = self.t
+            return self.seen
+
+    env = Counts(steps=4)
+    (played,) = evaluate(Policy(env.observation_space, env.action_space), lambda: Counts(steps=4), episodes=1)
+    assert played.observations.ravel().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_clipped_objective_moves_probability_towards_good_actions() -> None:
@@ -591,7 +619,7 @@ def test_pictures_are_learnt_from_by_convolutions() -> None:
             return self.picture, float(action == self.side), terminated, truncated, info
 
     layers = [{"type": "conv", "filters": 4, "kernel_size": 3}, {"type": "flatten"}]
-    update = last(ppo(Dot, tiny(total_timesteps=4096, learning_rate=1e-2, network={"layers": layers})))
+    update = last(ppo(Dot, tiny(total_timesteps=8192, learning_rate=1e-2, network={"layers": layers})))
     assert update.metrics["return_mean"] > 0.9
 
 
@@ -700,6 +728,8 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
         next(ppo("Acrobot-v1", resume=path))
     with pytest.raises(TrainingError, match="gamma"):
         next(ppo("CartPole-v1", tiny(gamma=0.5), resume=path))
+    with pytest.raises(TrainingError, match="is no PPOConfig"):
+        next(ppo("CartPole-v1", DQNConfig(), resume=path))  # type: ignore[arg-type]
 
 
 def last(updates: Iterator[Update]) -> Update:
@@ -715,14 +745,15 @@ def test_cartpole_is_solved(seed: int) -> None:
     assert np.mean([t.total_reward for t in played]) >= 475
 
 
-THRESHOLDS = [("Acrobot-v1", 45_056, -100), ("Pendulum-v1", 57_344, -250)]
+THRESHOLDS = [("Acrobot-v1", -100), ("Pendulum-v1", -250)]
 
 
 @pytest.mark.learning
-@pytest.mark.parametrize(("env", "steps", "least"), THRESHOLDS)
-def test_presets_reach_what_they_promise(env: str, steps: int, least: float) -> None:
-    """SB3's zoo reaches -74 in 1,000,000 steps and -172 in 100,000."""
-    update = last(ppo(env, PPOConfig.preset(env, total_timesteps=steps, device="cpu")))
+@pytest.mark.parametrize(("env", "least"), THRESHOLDS)
+def test_presets_reach_what_they_promise(env: str, least: float) -> None:
+    """SB3's zoo reaches -74 in 1,000,000 steps and -172 in 100,000. In half of the preset's steps Acrobot is
+    learnt with most seeds only, and another processor's rounding is like another seed."""
+    update = last(ppo(env, PPOConfig.preset(env, device="cpu")))
     played = evaluate(update.policy, env, episodes=20, seed=10_000)
     assert np.mean([t.total_reward for t in played]) >= least
 

@@ -51,10 +51,20 @@ def stored_steps(run: Run) -> tuple[int, int]:
     return int(frame["n"][0]), int(frame["d"][0])
 
 
+def slow_down(run: Run) -> None:
+    """One update between two steps of a game that is watched: it cannot end before it is killed or stopped,
+    however late this process gets its turn."""
+    run.set(speed="watch")
+    watched, later = run.folder / "watched", time.time() + 3600
+    watched.touch()
+    os.utime(watched, (later, later))
+
+
 def test_a_killed_training_goes_on_and_nobody_can_tell() -> None:
     asked: dict[str, Any] = {"total_timesteps": 60_000, "seed": 3, "record": 7, "evaluate_every": 25_000}
     whole = train("CartPole-v1", **asked)
     run = train("CartPole-v1", save_every_s=0.2, **asked)
+    slow_down(run)
     latest = run.folder / "artifacts" / "checkpoints" / "latest.safetensors"
     until(latest.exists, "a first checkpoint")
     first = latest.stat().st_mtime_ns
@@ -71,8 +81,8 @@ def test_a_killed_training_goes_on_and_nobody_can_tell() -> None:
     assert run.status().state == "stopped"
     assert reached > 0
     stopped_at = run.status().step
-    run.resume().wait(240)
-    assert run.status().state == "done"
+    run.resume().set(speed="max")
+    assert run.wait(240).status().state == "done"
     with pytest.raises(RunError, match="is done: nothing is left to do"):
         run.resume()
 

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import missing
 
@@ -75,8 +77,17 @@ def test_a_daemon_that_dies_in_the_middle(daemon: subprocess.Popen[str]) -> None
 @pytest.mark.docker
 def test_a_program_is_not_charged_for_a_daemon_that_dies(daemon: subprocess.Popen[str]) -> None:
     assert execute("print(1)", sandbox="docker").stdout == "1\n"
-    threading.Timer(2, daemon.kill).start()
-    done = execute("import time; time.sleep(60)", limits=Limits(wall_s=60), sandbox="docker")
+    sleeping = ["sleep", f"55.{os.getpid()}"]  # how this test knows its own
+
+    def kill_once_it_runs() -> None:
+        deadline = time.monotonic() + 60
+        while all(p.info["cmdline"] != sleeping for p in psutil.process_iter(["cmdline"])):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        daemon.kill()
+
+    threading.Thread(target=kill_once_it_runs, daemon=True).start()
+    done = execute(f"exec {' '.join(sleeping)}", "bash", limits=Limits(wall_s=60), sandbox="docker")
     assert (done.status, done.exit_code) == ("sandbox_error", None)
     assert "then: " in done.detail
     assert "no Docker daemon answers" in done.detail
@@ -94,11 +105,13 @@ def test_a_box_that_breaks_is_tried_once_more(tmp_path: Path) -> None:
             box = open_sandbox("bwrap").open(limits, files)  # type: ignore[arg-type]
             self.opened += 1
             if self.opened == 1:
+                box.write({"first": ""})
                 threading.Timer(0.3, box.close).start()
             return box
 
     sandbox = Breaking()
-    done = execute("import time; time.sleep(1); print('fine')", sandbox=sandbox)  # type: ignore[arg-type]
+    code = "import os, time; os.path.exists('first') and time.sleep(60); print('fine')"
+    done = execute(code, limits=Limits(wall_s=60), sandbox=sandbox)  # type: ignore[arg-type]
     assert (done.status, done.stdout, sandbox.opened) == ("ok", "fine\n", 2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aigym_kernel.errors import TrainingError, UnknownName
@@ -29,7 +30,7 @@ def test_what_was_sent_is_carried_out() -> None:
     rate = Decay(2.0, "constant", over=4)
     heed(None, rate, at=1)
     assert rate.at(1) == 2.0
-    heed({"learning_rate": 3}, rate, at=1)
+    heed({"learning_rate": np.float32(3)}, rate, at=1)
     assert rate.at(1) == 3.0
 
 

@@ -17,6 +17,20 @@ def test_the_data_folder_follows_its_variable(tmp_path: Path, monkeypatch: pytes
     assert settings.data_dir() == settings.CHECKOUT / "data"
 
 
+def test_a_fresh_checkout_has_one_store_from_whichever_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
+    checkout.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.delenv("AIGYM_DATA", raising=False)
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(settings, "CHECKOUT", checkout)
+    assert settings.data_dir() == elsewhere / "data"  # installed, not checked out
+    (checkout / "pyproject.toml").touch()
+    assert settings.data_dir() == checkout / "data"  # though nothing has made it yet
+
+
 def test_an_unknown_sandbox_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.sandbox_name() == "bwrap"
     monkeypatch.setenv("AIGYM_SANDBOX", "docker")

@@ -66,6 +66,18 @@ def test_who_came_first_goes_first(tmp_path: Path) -> None:
     assert order == ["2", "3"]
 
 
+def test_a_slot_may_be_given_back_while_another_one_looks(tmp_path: Path) -> None:
+    for round_ in range(5):
+        held = [now(tmp_path, f"{round_}-{i}", limit=100) for i in range(40)]
+        leaving = threading.Thread(target=lambda: [slot.release() for slot in held if slot])  # noqa: B023
+        leaving.start()
+        while leaving.is_alive():
+            another = now(tmp_path, "another", limit=100)
+            assert another is not None
+            another.release()
+        leaving.join()
+
+
 def test_gpus_go_round_and_cores_are_shared(tmp_path: Path) -> None:
     held = [now(tmp_path, str(i), kind="cuda", limit=4, gpus=2, together=4) for i in range(4)]
     assert [slot and slot.gpu for slot in held] == [0, 1, 0, 1]

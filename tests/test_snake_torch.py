@@ -1,4 +1,4 @@
-"""Snake on a device: step for step what it is in NumPy."""
+"""Snake on a device, and training there. That it is the same game: test_snake_vector.py."""
 
 from __future__ import annotations
 
@@ -9,89 +9,15 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from aigym_kernel.envs import streams
 from aigym_kernel.envs.replay import resimulate
-from aigym_kernel.envs.snake_torch import SnakeTorchEnv
-from aigym_kernel.envs.snake_vector import SnakeVectorEnv
-from aigym_kernel.envs.vector import NotNative, make_vec
+from aigym_kernel.envs.snake_rules import FEATURE_NAMES, LINES, snake_rules
+from aigym_kernel.envs.snake_sight import SOLID, Sight, see
+from aigym_kernel.envs.snake_torch import SnakeTorchEnv, _draw
+from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import AigymError, TrainingError
 from aigym_kernel.train import DQNConfig, PPOConfig, dqn, ppo
-
-FORMULA = "10*apple - 0.01*step - 5*(wall or self) + 0.1*closer - distance/size + 0.3*length/(1 + hunger)"
-
-
-def careful(boards: Any, directions: Any, rng: np.random.Generator) -> Any:
-    """A step onto a free cell where there is one, nearer to the apple if possible; one in 30 at random."""
-    n, size, _ = boards.shape
-    everyone = np.arange(n)
-    walled = np.pad(boards, ((0, 0), (1, 1), (1, 1)), constant_values=4)
-    flat = boards.reshape(n, -1)
-    head, apple = (flat == 2).argmax(1), (flat == 3).argmax(1)
-    worth = np.zeros((n, 3))
-    for turn, change in enumerate((0, -1, 1)):
-        down, right = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)])[(directions + change) % 4].T
-        row, column = head // size + down, head % size + right
-        far = np.abs(row - apple // size) + np.abs(column - apple % size)
-        free = np.isin(walled[everyone, row + 1, column + 1], (0, 3))
-        worth[:, turn] = np.where(free, 100.0 - far, 0.0) + rng.random(n)
-    return np.where(rng.random(n) < 0.03, rng.integers(0, 3, n), worth.argmax(1))
-
-
-@settings(max_examples=6, deadline=None)
-@given(
-    size=st.integers(3, 9),
-    observation=st.sampled_from(["grid", "image"]),
-    rewards=st.sampled_from([None, {"closer": 0.1, "self": -3.0}, FORMULA]),
-    seed=st.integers(0, 2**32 - 1),
-    starvation=st.sampled_from([None, 2, 7, 40]),
-    sense=st.booleans(),
-    data=st.data(),
-)
-def test_step_for_step_like_numpy(
-    size: int, observation: str, rewards: Any, seed: int, starvation: Any, sense: bool, data: st.DataObject
-) -> None:
-    arguments = {
-        "size": size,
-        "observation": observation,
-        "rewards": rewards,
-        "starvation": starvation,
-        "length": data.draw(st.integers(2, size)),
-    }
-    assert longest(arguments, 100, seed, sense) >= 2
-
-
-def test_long_snakes_too() -> None:
-    assert longest({"size": 4, "observation": "grid"}, 200, 1, sense=True) == 16
-    assert longest({"size": 10, "observation": "grid"}, 200, 1, sense=True) > 15
-
-
-def longest(arguments: dict[str, Any], steps: int, seed: int, sense: bool) -> int:
-    """Plays both side by side and compares all that they give; the length of the longest snake."""
-    one, other = SnakeVectorEnv(8, seed, **arguments), SnakeTorchEnv(8, seed, **arguments)
-    rng, most = np.random.default_rng(seed), 0
-    (seen, infos), (also, there) = one.reset(), other.reset()
-    for t in range(steps):
-        assert np.array_equal(seen, also.numpy())
-        assert also.numpy().dtype == seen.dtype
-        assert np.array_equal(infos["episode_seed"], there["episode_seed"].numpy())
-        boards = one.boards()
-        assert np.array_equal(boards, other.boards().numpy())
-        actions = careful(boards, one._directions, rng) if sense else rng.integers(0, 3, 8)
-        if t == steps // 2:
-            (seen, infos), (also, there) = one.reset(), other.reset()
-            continue
-        seen, rewards, over, _, infos = one.step(actions)
-        also, got, ended, _, there = other.step(torch.from_numpy(actions))
-        assert np.array_equal(rewards, got.numpy())
-        assert np.array_equal(over, ended.numpy())
-        final = there["final"]
-        most = max(most, int(final["length"].max()))
-        for i, info in infos.get("final_infos", {}).items():
-            assert np.array_equal(infos["final_obs"][i], final["observation"][i].numpy())
-            assert (info["apples"], info["length"]) == (int(final["apples"][i]), int(final["length"][i]))
-    return most
 
 
 def config(**changes: Any) -> PPOConfig:
@@ -99,8 +25,11 @@ def config(**changes: Any) -> PPOConfig:
     return PPOConfig(**{**sizes, "vectorize": "torch", "device": "cpu", **changes})
 
 
-def test_training_on_the_device_hands_over_what_can_be_played_again() -> None:
-    kwargs = {"size": 5, "observation": "grid", "rewards": {"closer": 0.1}, "starvation": 6}
+@pytest.mark.parametrize(
+    "seen", [{"observation": "grid"}, {}, {"obstacles": 3}], ids=["grid", "features", "obstacles"]
+)
+def test_training_on_the_device_hands_over_what_can_be_played_again(seen: dict[str, Any]) -> None:
+    kwargs = {"size": 5, "rewards": {"closer": 0.1}, "starvation": 6, **seen}
     trajectories = [
         trajectory
         for update in ppo("aigym/Snake-v0", config(), env_kwargs=kwargs)
@@ -112,7 +41,7 @@ def test_training_on_the_device_hands_over_what_can_be_played_again() -> None:
 
 
 def test_training_on_the_device_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
-    kwargs = {"size": 5, "observation": "grid"}
+    kwargs = {"size": 5, "obstacles": 2}
     updates = ppo("aigym/Snake-v0", config(normalize_observations=True), env_kwargs=kwargs)
     for update in updates:
         if update.step == 1024:
@@ -128,7 +57,7 @@ def test_training_on_the_device_goes_on_from_a_checkpoint(tmp_path: Path) -> Non
 
 def test_dqn_takes_its_steps_there_too() -> None:
     sizes = {"total_timesteps": 600, "learning_starts": 200, "vectorize": "torch", "device": "cpu"}
-    for update in dqn("aigym/Snake-v0", DQNConfig(**sizes), env_kwargs={"size": 4, "observation": "grid"}):
+    for update in dqn("aigym/Snake-v0", DQNConfig(**sizes), env_kwargs={"size": 4}):
         last = update
     assert last.step >= 600
 
@@ -139,16 +68,61 @@ def test_a_policy_with_memory_is_refused() -> None:
         list(ppo("aigym/Snake-v0", config(network=network), env_kwargs={"size": 4, "observation": "grid"}))
 
 
+@pytest.mark.parametrize("observation", ["features", "grid", "image"])
+def test_no_step_waits_for_a_value(observation: str) -> None:
+    envs = SnakeTorchEnv(4, 0, size=5, observation=observation, obstacles=3, rewards="apple - hunger / size")
+    seen, _ = envs.reset()
+    envs.to("meta")  # whose tensors have no values: whatever needs one fails
+    after, rewards, *_ = envs.step(torch.zeros(4, dtype=torch.int64, device="meta"))
+    assert (after.shape, after.dtype, after.device.type) == (seen.shape, seen.dtype, "meta")
+    assert rewards.shape == (4,)
+
+
+def test_a_flood_that_waits_for_nothing_finds_the_end_of_a_long_way() -> None:
+    """Every other row is free, and they hang together at their ends: 49 cells, from the second to the last
+    47 steps."""
+    free = np.zeros((9, 9), np.bool_)
+    free[::2] = free[1::4, -1] = free[3::4, 0] = True
+    ages = np.where(free, 0.0, SOLID).astype(np.float32)
+    ages[0, :2] = 1, 2
+    rules = snake_rules(size=9, obstacles=20, length=2)
+    numbers = {"heads": 1, "apples": 80, "lengths": 2, "hungers": 3}
+    there = {name: torch.tensor([number]) for name, number in numbers.items()}
+    lines, board = torch.from_numpy(LINES), torch.from_numpy(ages).reshape(1, -1)
+    sight = Sight(xp=torch, near=False, real=torch.float64, lines=lines, ages=board, **there)
+    seen = dict(zip(FEATURE_NAMES, see(rules, sight)[0].tolist()))
+    assert seen["right: apple's nearness"] == pytest.approx(1 / 47)
+    assert seen["right: reachable"] == pytest.approx(47 / 81)
+    assert seen["left: reachable"] == pytest.approx(1 / 81)
+    assert seen["left: tail reachable"] == 1
+    assert seen["straight: free"] == 0
+
+
 def test_what_it_does_not_cover_is_said() -> None:
-    assert isinstance(
-        make_vec("aigym/Snake-v0", 2, 0, {"observation": "grid"}, backend="torch"), SnakeTorchEnv
-    )
-    with pytest.raises(AigymError, match="observation='grid' or 'image', not 'features'"):
-        make_vec("aigym/Snake-v0", 2, 0, backend="torch")
-    with pytest.raises(NotNative, match="no obstacles"):
-        SnakeTorchEnv(2, 0, observation="grid", obstacles=2)
+    assert isinstance(make_vec("aigym/Snake-v0", 2, 0, backend="torch"), SnakeTorchEnv)
+    with pytest.raises(AigymError, match="has no render_mode"):
+        make_vec("aigym/Snake-v0", 2, 0, {"render_mode": "ansi"}, backend="torch")
     envs = SnakeTorchEnv(2, 0, observation="grid")
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"reset\(\)"):
         envs.step(torch.zeros(2, dtype=torch.int64))
     with pytest.raises(AigymError, match="neither a seed nor options"):
         envs.reset(seed=3)
+
+
+def test_a_word_that_numpy_rejects_is_passed_over() -> None:
+    """A quarter of the words are, for the larger count; a stream where two in a row are is left aside."""
+    n, rng = 40, np.random.default_rng(0)
+    rows = torch.stack([*streams.seeded([torch.arange(n)]), *torch.zeros((2, n), dtype=torch.int64)])
+    alone, compared = {i: np.random.default_rng(i) for i in range(n)}, 0
+    for _ in range(12):
+        which = rng.random(n) < 0.7
+        counts = np.where(rng.random(n) < 0.5, 3 * 2**30, 97)
+        rows, words = _draw(rows, torch.from_numpy(which), torch.from_numpy(counts))
+        for i in np.flatnonzero(which).tolist():
+            word, count = int(words[i]), int(counts[i])
+            if streams.rejected(word, count):
+                alone.pop(i, None)
+            elif i in alone:
+                compared += 1
+                assert streams.below(word, count) == alone[i].integers(count)
+    assert compared > 200

@@ -1,4 +1,4 @@
-"""Many boards of Snake at once are many single ones."""
+"""Many boards of Snake at once, in NumPy and in torch, are many single ones."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigym_kernel.envs.dice import Dice
 from aigym_kernel.envs.snake import Snake
+from aigym_kernel.envs.snake_rules import ENDS
+from aigym_kernel.envs.snake_torch import SnakeTorchEnv
 from aigym_kernel.envs.snake_vector import SnakeVectorEnv
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import AigymError, UnknownName
@@ -37,32 +40,47 @@ def towards_apples(boards: Any, directions: Any, rng: np.random.Generator) -> li
     return actions
 
 
-def same(envs: SnakeVectorEnv, arguments: dict[str, Any], steps: int, seed: int, greedy: bool) -> int:
-    """Plays both side by side and compares all that they give; the length of the longest snake."""
-    rng = np.random.default_rng(seed)
-    n = envs.num_envs
+def same(arguments: dict[str, Any], n: int, steps: int, seed: int, greedy: bool, near: bool = True) -> int:
+    """Plays in NumPy, in torch and alone side by side and compares all that they give; the length of the
+    longest snake. Unless ``near`` torch waits for nothing, as on a GPU."""
+    rng, longest = np.random.default_rng(seed), 0
+    envs, there = SnakeVectorEnv(n, seed, **arguments), SnakeTorchEnv(n, seed, **arguments)
+    there._near = near
     alone = [Snake(**arguments) for _ in range(n)]
     lanes = [np.random.default_rng([seed, i]) for i in range(n)]
-    longest = 0
-    observations, infos = envs.reset()
-    for i, env in enumerate(alone):
-        own = int(lanes[i].integers(2**31))
-        assert infos["episode_seed"][i] == own
-        assert np.array_equal(env.reset(seed=own)[0], observations[i])
-    for _ in range(steps):
+    for t in range(steps):
+        if t % (steps // 2) == 0:
+            observations, infos = envs.reset()
+            seen, told = there.reset()
+            for i, env in enumerate(alone):
+                own = int(lanes[i].integers(2**31))
+                assert infos["episode_seed"][i] == own
+                assert np.array_equal(env.reset(seed=own)[0], observations[i])
+        assert seen.numpy().dtype == observations.dtype
+        assert np.array_equal(seen.numpy(), observations)
+        assert np.array_equal(told["episode_seed"].numpy(), infos["episode_seed"])
         boards = envs.boards()
+        assert np.array_equal(there.boards().numpy(), boards)
         directions = [env._direction for env in alone]
         actions = towards_apples(boards, directions, rng) if greedy else rng.integers(0, 3, n).tolist()
         observations, rewards, terminated, truncated, infos = envs.step(np.array(actions))
+        seen, got, over, cut, told = there.step(torch.tensor(actions))
+        assert np.array_equal(got.numpy(), rewards)
+        assert np.array_equal(over.numpy(), terminated)
         assert not truncated.any()
+        assert not cut.any()
         for i, env in enumerate(alone):
             assert np.array_equal(env.board(), boards[i])
-            observation, reward, over, _, info = env.step(actions[i])
+            observation, reward, ended, _, info = env.step(actions[i])
             longest = max(longest, info["length"])
-            assert (reward, over) == (rewards[i], terminated[i])
-            if over:
+            assert (reward, ended) == (rewards[i], terminated[i])
+            if ended:
+                final = {name: values[i] for name, values in told["final"].items()}
                 assert infos["final_infos"][i] == info
                 assert np.array_equal(infos["final_obs"][i], observation)
+                assert np.array_equal(final["observation"].numpy(), observation)
+                assert (final["apples"], final["length"]) == (info["apples"], info["length"])
+                assert ENDS[final["end"]] == info["outcome"]
                 own = int(lanes[i].integers(2**31))
                 assert infos["episode_seed"][i] == own
                 observation, info = env.reset(seed=own)
@@ -79,12 +97,20 @@ def same(envs: SnakeVectorEnv, arguments: dict[str, Any], steps: int, seed: int,
     observation=st.sampled_from(["features", "grid", "image"]),
     rewards=REWARDS,
     seed=st.integers(0, 2**32 - 1),
-    starvation=st.sampled_from([None, 7, 40]),
+    starvation=st.sampled_from([None, 2, 7, 40]),
     greedy=st.booleans(),
+    near=st.booleans(),
     data=st.data(),
 )
 def test_step_for_step_like_single_ones(
-    size: int, observation: str, rewards: Any, seed: int, starvation: Any, greedy: bool, data: st.DataObject
+    size: int,
+    observation: str,
+    rewards: Any,
+    seed: int,
+    starvation: Any,
+    greedy: bool,
+    near: bool,
+    data: st.DataObject,
 ) -> None:
     arguments = {
         "size": size,
@@ -94,21 +120,20 @@ def test_step_for_step_like_single_ones(
         "obstacles": data.draw(st.sampled_from([0, 0, size**2 // 5])),
         "length": data.draw(st.integers(2, size)),
     }
-    same(SnakeVectorEnv(5, seed, **arguments), arguments, 60, seed, greedy)
+    same(arguments, 5, 60, seed, greedy, near)
 
 
 @pytest.mark.parametrize("observation", ["features", "grid", "image"])
 def test_long_snakes_and_full_boards_too(observation: str) -> None:
     for size, least in ((4, 10), (10, 15)):
         arguments = {"size": size, "observation": observation}
-        envs = SnakeVectorEnv(6, 3, **arguments)
-        assert same(envs, arguments, 250, 3, greedy=True) >= least
+        assert same(arguments, 6, 250, 3, greedy=True) >= least
 
 
 @pytest.mark.parametrize("size", [15, 16, 17, 33, 62, 63, 64])
 def test_boards_of_every_word_length(size: int) -> None:
     arguments = {"size": size, "length": size - 1}
-    same(SnakeVectorEnv(2, 1, **arguments), arguments, 25, 1, greedy=True)
+    same(arguments, 2, 24, 1, greedy=True)
 
 
 def test_a_full_board_is_won() -> None:
@@ -152,19 +177,20 @@ def test_an_episode_can_be_taken_up_again_in_its_middle() -> None:
         assert np.array_equal(one[0], two[0])
         assert np.array_equal(one[1], two[1])
         assert np.array_equal(one[4]["episode_seed"], two[4]["episode_seed"])
-    with pytest.raises(AigymError, match="no episode of environment 0 of this run has seed 5"):
+    with pytest.raises(AigymError, match="no episode of environment 0 in a run with seed 4 has the seed 5"):
         SnakeVectorEnv(1, 4).restore_episodes([5], [[]])
 
 
 def test_dice_begin_more_episodes_than_they_prepare() -> None:
-    dice, lanes = Dice(3, 9), [np.random.default_rng([9, i]) for i in range(3)]
+    dice, lanes = Dice(3, 9, 33), [np.random.default_rng([9, i]) for i in range(3)]
     rng = np.random.default_rng(0)
     for _ in range(80):
         who = np.flatnonzero(rng.random(3) < 0.6)
-        seeds = dice.begin_next(who) if len(who) else []
-        for board, seed in zip(who, seeds):
+        seeds, numbers = dice.begin_next(who) if len(who) else ([], [])
+        for board, seed, first in zip(who, seeds, numbers):
             assert seed == lanes[board].integers(2**31)
             alone = np.random.default_rng(seed)
+            assert first == alone.integers(33)
             for count in (97, 1, 5, 5, 1, 60):
                 [number] = dice.integers(np.array([board]), np.array([count]))
                 assert number == alone.integers(count)

@@ -25,7 +25,7 @@ from aigym_kernel.sandboxes import (
 )
 from aigym_kernel.sandboxes.folders import unpack_here
 
-SMALL = Limits(wall_s=10, disk_mb=16, files=500)
+SMALL = Limits(wall_s=60, disk_mb=16, files=500)
 NAMES = ["bwrap", pytest.param("docker", marks=pytest.mark.docker)]
 MAKE = """
 import os, socket

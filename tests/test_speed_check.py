@@ -42,8 +42,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.mark.parametrize(
     ("solution", "value"), [(REFERENCE, 1.0), (FAST, 1.0), (SLOW, 0.0)], ids=["same", "fast", "slow"]
 )
-def test_the_ratio_decides(work: Task, solution: str, value: float) -> None:
-    mark = only(judge(work, solution))
+def test_the_ratio_decides(tmp_path: Path, solution: str, value: float) -> None:
+    # Far apart: with the shortest of two wall times, what else this machine does may double a ratio.
+    mark = only(judge(speed(tmp_path / "work", at_zero=4.0, at_full=3.0), solution))
     assert mark.value == value, mark.feedback
     assert "times the reference's time over 2 turns" in mark.feedback
 
@@ -80,7 +81,7 @@ def work(n):
     out, into = os.pipe()
     if os.fork() == 0:
         total = 0
-        for i in range(n * 5): total += i & 3
+        for i in range(n * 8): total += i & 3
         os.write(into, str(n // 4 * 6).encode())
         os._exit(0)
     os.close(into)
@@ -91,7 +92,7 @@ import time
 def work(n):
     begun = time.perf_counter()
     for i in range(n): i & 3
-    time.sleep(8 * (time.perf_counter() - begun))
+    time.sleep(12 * (time.perf_counter() - begun))
     full, rest = divmod(n, 4)
     return full * 6 + rest * (rest - 1) // 2
 """,
@@ -137,7 +138,7 @@ def test_cheating_gains_nothing(work: Task, name: str) -> None:
 
 def test_programs_are_measured_too(tmp_path: Path) -> None:
     program = "n = int(input())\ntotal = 0\nfor i in range(n): total += i & 3\nprint(total)\n"
-    check = {"type": "speed", "at_zero": 3.0, "at_full": 2.0, "repeats": 3}
+    check = {"type": "speed", "at_zero": 3.5, "at_full": 2.5, "repeats": 3}
     files = {"speed.yaml": [{"stdin": f"{N}\n", "stdout": f"{EXPECTED}\n"}], "reference.py": program}
     task = make(tmp_path / "work", [{"check": check}], files, limits={"wall_s": 20.0})
     assert only(judge(task, program)).value == 1.0
@@ -156,7 +157,7 @@ int main(void) {
     for (long i = 0; i < n * TIMES; i++) total += i & 3;
     printf("%ld\\n", total / TIMES);
 }"""
-    check = {"type": "speed", "at_zero": 3.0, "at_full": 2.0, "repeats": 3, "reference": "hidden/reference.c"}
+    check = {"type": "speed", "at_zero": 3.5, "at_full": 2.5, "repeats": 3, "reference": "hidden/reference.c"}
     n = 600_000_000
     files = {
         "speed.yaml": [{"stdin": f"{n}\n", "stdout": f"{n // 4 * 6}\n"}],

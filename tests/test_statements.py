@@ -56,24 +56,46 @@ def test_another_thread_cancels(store: Store) -> None:
 
 def test_an_interrupt_ends_the_statement(store: Store) -> None:
     code = f"""
-import sys, threading
+import threading, time
 from aigym_kernel.store import Store, statements
-threading.Thread(target=lambda: (print("go", flush=True), sys.stdin.read()), daemon=True).start()
+
+def tell():
+    while not statements._running:
+        time.sleep(0.01)
+    print("go", flush=True)
+
+threading.Thread(target=tell, daemon=True).start()
 store = Store()
 try:
     store.sql({ENDLESS!r})
 except KeyboardInterrupt:
     print(store.sql("SELECT 42 AS n")["n"][0])
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == "go\n"
-    time.sleep(1)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[0] == "42\n"
+    assert process.communicate(timeout=180)[0] == "42\n"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_interrupt_while_the_statement_begins_leaves_nothing_running(store: Store, begun: bool) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if begun:
+            start(thread)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.sql(ENDLESS)
+    for thread in threading.enumerate():
+        if thread.name == "aigym-sql":
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def test_an_answer_that_no_memory_holds_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,12 +157,14 @@ def test_runs_of_another_store_are_copied_once(tmp_path: Path) -> None:
     here, there = made(tmp_path / "here", "one"), made(tmp_path / "there", "two", "three")
     (there.run_folder("two") / "artifacts").mkdir()
     (there.run_folder("two") / "artifacts" / "policy.bin").write_bytes(b"weights")
+    (there.run_folder("two") / "artifacts" / "network.pkl").write_bytes(b"code")
     there.tag("two-0", "odd")
     assert here.merge(there) == ["three", "two"]
     assert ids(here) == ["one-0", "three-0", "two-0"]
     assert here.load("two-0").tags == ("odd",)
     assert here.load("two-0").messages == there.load("two-0").messages
     assert (here.run_folder("two") / "artifacts" / "policy.bin").read_bytes() == b"weights"
+    assert not (here.run_folder("two") / "artifacts" / "network.pkl").exists(), "it would run somebody's code"
     before = everything(here)
     assert here.merge(tmp_path / "there") == []
     here.tag("two-0", "also odd")

@@ -190,6 +190,7 @@ def test_submit_in_the_last_step_terminates(tool_task: str) -> None:
 
 def test_agent_finds_nothing_hidden(tool_task: str) -> None:
     env = TaskEnv(tool_task)
+    env.task = replace(env.task, limits=Limits(wall_s=60))
     env.reset()
     search = "bash grep -rlsI -D skip --exclude-dir=proc --exclude-dir=usr 'canary-471[1]' / | head; "
     search += (

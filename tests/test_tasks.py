@@ -139,9 +139,9 @@ METRIC = {
 }
 MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"id": "other"}, ["id: 'other'", "use 'sample'"]),
-    ({"id": "Sample Task"}, ["id: 'Sample Task'"]),
+    ({"id": "Sample Task"}, ["id: 'Sample Task'", "digits and single hyphens"]),
     ({"title": None}, ["title: is missing"]),
-    ({"title": 5}, ["title: 5", "should be a valid string"]),
+    ({"title": 5}, ["title: 5", "should be text; put it in quotes"]),
     ({"titel": "x"}, ["titel: no such key", "Did you mean 'title'"]),
     ({"files": {}}, ["files: no such key"]),
     ({"kind": "cod"}, ["kind: 'cod' is not allowed", "Did you mean 'code'", "interactive"]),
@@ -162,7 +162,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"limits": {"wal_s": 1}}, ["limits.wal_s: no such key", "Did you mean 'wall_s'"]),
     ({"limits": 3}, ["limits: 3"]),
     ({"rubric": None}, ["rubric: is missing"]),
-    ({"rubric": {"criteria": []}}, ["rubric.criteria: []", "at least 1"]),
+    ({"rubric": {"criteria": []}}, ["rubric.criteria: []", "should not be empty"]),
     ({"rubric": criteria() | {"pass_mark": 0}}, ["rubric.pass_mark: 0"]),
     ({"rubric": criteria() | {"pas_mark": 1}}, ["rubric.pas_mark: no such key", "Did you mean 'pass_mark'"]),
     ({"rubric": criteria(name="doubles")}, ["rubric.criteria[1].name: 'doubles' is used twice"]),
@@ -196,6 +196,14 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
             "rubric.criteria[1].check.cases: there is no file 'hidden/case.yaml'",
             "Did you mean 'hidden/cases.yaml'",
         ],
+    ),
+    (
+        {"rubric": criteria(check={"type": "function", "function": "f", "cases": [{"args": [1]}]})},
+        ["rubric.criteria[1].check.cases: [{", "should be the path of a file, such as hidden/cases.yaml"],
+    ),
+    (
+        {"rubric": criteria(check={"type": "unit_tests", "tests": "hidden/cases.yaml"})},
+        ["rubric.criteria[1].check.tests: 'hidden/cases.yaml': it should be a list"],
     ),
     (
         {"rubric": criteria(check={"type": "program", "script": "files/check.py"})},
@@ -250,12 +258,28 @@ def test_mistake_in_cases_is_named(tmp_path: Path, cases: Any, told: str) -> Non
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("title: Sums: the second", "line 1, column 12: mapping values are not allowed here; a text that"),
+        ("title:\n\tx", "cannot start any token; indent with spaces"),
+        ("", "expected keys such as id, title and prompt; it is empty"),
+        ("id:\ntitle: x", "id: is empty"),
+    ],
+)
+def test_a_slip_of_yaml_says_what_to_do(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "task.yaml").write_text(text)
+    with pytest.raises(TaskError) as caught:
+        load_task(tmp_path)
+    assert told in str(caught.value)
+
+
 def test_mistake_in_a_criterion_is_one_problem(tmp_path: Path) -> None:
     folder = write_task(tmp_path / "sample", rubric={"criteria": criteria(weight=-1)["criteria"][1:]})
     with pytest.raises(TaskError) as caught:
         load_task(folder)
     assert "problems" not in str(caught.value)
-    assert "at least 1 item" not in str(caught.value)
+    assert "should not be empty" not in str(caught.value)
 
 
 def test_several_mistakes_come_in_one_error(tmp_path: Path) -> None:

@@ -80,14 +80,14 @@ def test_evaluations_are_recorded_apart_and_several_seeds_are_one() -> None:
     )
     assert isinstance(runs, Runs)
     assert len(runs) == 2
+    assert "queued" in repr(runs)
     first, second = runs
     assert [r.record.config["ppo"]["seed"] for r in runs] == [5, 3]
-    until(lambda: first.status().state == "running", "the first has its slot")
-    assert second.status().state == "queued"
-    assert "queued" in repr(runs)
     runs.wait(120)
     assert [s.state for s in runs.status()] == ["done", "done"]
     assert "done" in runs._repr_html_()
+    times = sql("select min(started_at) a, max(started_at) b from trajectories group by run_id order by a")
+    assert times["b"][0] < times["a"][1], "at_once=1: one after the other"
     assert second.record.created_at > first.record.created_at
     for run in runs:
         curve = dict(run.metrics("eval_return_mean"))
@@ -115,19 +115,25 @@ def test_evaluations_are_recorded_apart_and_several_seeds_are_one() -> None:
 
 def test_a_queued_run_stops_at_once() -> None:
     first = train("CartPole-v1", total_timesteps=50_000_000, at_once=1, record="none")
-    second = train("CartPole-v1", total_timesteps=50_000_000, at_once=1)
     until(lambda: first.status().step > 0, "the first runs")
+    second = train("CartPole-v1", total_timesteps=50_000_000, at_once=1)
     second.stop()
-    assert second.wait(30).status().state == "stopped"
+    assert second.wait(120).status().state == "stopped"
     first.pause()
     third = train("CartPole-v1", total_timesteps=2_000, at_once=1)
-    assert third.wait(60).status().state == "done", "a paused run lends its slot"
+    assert third.wait(120).status().state == "done", "a paused run lends its slot"
     first.resume()
     until(lambda: first.status().state == "running", "has it back")
     Runs((first,)).stop()
     assert first.wait(60).status().state == "stopped"
     assert sql("select count(*) as n from trajectories where run_id = ?", [first.id])["n"][0] == 0
     assert first.metrics("return_mean")
+
+
+def test_an_environment_that_only_this_process_has_registered_is_trained_on() -> None:
+    gymnasium.register("OnlyHere-v0", entry_point=Corridor, max_episode_steps=7)
+    run = train("OnlyHere-v0", total_timesteps=200, **SHORT).wait(120)
+    assert run.status().summary["eval_return_mean"] == 7
 
 
 def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
@@ -139,7 +145,10 @@ def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
         "full": "cannot write",
     }
     started = {
-        wrong: train(corridor(wrong), total_timesteps=4_000, hang_after_s=2, **SHORT) for wrong in wrongs
+        wrong: train(
+            corridor(wrong), total_timesteps=4_000, hang_after_s=2 if wrong == "hangs" else 300, **SHORT
+        )
+        for wrong in wrongs
     }
     for wrong, run in started.items():
         with pytest.raises(RunError) as caught:

@@ -66,9 +66,13 @@ def random_agent(action_space: Space[Any], seed: int | None = None) -> RandomAge
 def scripted(actions: Sequence[Any], name: str | None = None) -> Scripted:
     """An agent that takes these actions in turn.
 
-    Raises (when called once too often):
-        AigymError: there are no more actions and the episode goes on.
+    Raises:
+        AigymError: they are no sequence; when called once too often, there are no more of them.
     """
+    if isinstance(actions, str) or not hasattr(actions, "__getitem__"):
+        raise AigymError(
+            f"scripted({actions!r}): expected a list of actions, such as [0, 1] or ['ls', 'submit']"
+        )
     return Scripted(actions=actions, name=name or "scripted")
 
 

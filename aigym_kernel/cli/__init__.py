@@ -2,26 +2,31 @@
 
     aigym doctor | tasks [ID] | judge TASK FILE | judge --format human-eval PROBLEMS | exec FILE
     aigym train ENV | runs | sql QUERY | similar TEXT | index rebuild | run NOTEBOOK -p name value
+    aigym bench run NOTEBOOK... -p NAME VALUE... --seeds 0..4 | bench run --suite smoke | bench new NAME
+    aigym bench resume|status|stop|report|leaderboard|verify [BENCH]
     aigym training pause|resume|stop|save|set [RUN] | devices | dashboard [--port 8866]
     aigym store export PATH | store import PATH | store merge FOLDER | store compact [RUN]
     aigym store export-run RUN PATH | store import-run PATH
     aigym store check | store delete RUN | store restore [RUN] | store tag ID TAG... | store note ID TEXT
     aigym sandbox build | sandbox list | sandbox prune
 
-Every command takes ``--json``: one JSON document on standard output, everything else on standard error.
-Exit code 0: success; 1: the thing asked for failed (a solution that does not pass); 2: a user's mistake.
+Every command but ``dashboard`` takes ``--json``: one JSON document on standard output, everything else on
+standard error. Exit code 0: success; 1: the thing asked for failed (a solution that does not pass); 2: a
+user's mistake; 130: Ctrl-C, with what was done kept.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Any
 
 import click
 
 from aigym_kernel.cli.activities import dashboard, run, train, training
+from aigym_kernel.cli.bench import bench
 from aigym_kernel.cli.boxes import execute
-from aigym_kernel.cli.output import answer, as_json
+from aigym_kernel.cli.output import INTERRUPTED, answer, as_json
 from aigym_kernel.cli.sandboxes import sandbox
 from aigym_kernel.cli.search import similar
 from aigym_kernel.cli.store import index, runs, sql_, store
@@ -30,14 +35,22 @@ from aigym_kernel.errors import AigymError
 
 
 class _Commands(click.Group):
-    """Turns a user's mistake into one line and exit code 2."""
+    """One line each: a user's mistake (exit code 2), Ctrl-C (130), a warning."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        def told(message: Any, *_: Any, **__: Any) -> None:
+            click.echo(f"warning: {message}", err=True)
+
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = told
+                return super().invoke(ctx)
         except AigymError as problem:
             click.echo(f"error: {problem}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,6 +93,7 @@ for _command in (
     index,
     store,
     run,
+    bench,
     dashboard,
 ):
     main.add_command(_command)

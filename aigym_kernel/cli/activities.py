@@ -13,7 +13,7 @@ from typing import Any
 import click
 import yaml
 
-from aigym_kernel.cli.output import answer, as_json
+from aigym_kernel.cli.output import INTERRUPTED, answer, as_json
 from aigym_kernel.errors import NotebookError, RunError, TrainingError
 
 
@@ -30,6 +30,7 @@ from aigym_kernel.errors import NotebookError, RunError, TrainingError
 )
 @click.option("--evaluate-every", type=click.IntRange(min=1), metavar="STEPS")
 @click.option("--record", default="all", show_default=True, help="all, none, best-and-worst, or every n-th.")
+@click.option("--policy", metavar="RUN|FILE", help="Start from what a run has learnt, or a policy's file.")
 @click.option("--at-once", type=click.IntRange(min=1), help="Start when fewer than so many run.")
 @as_json
 def train(
@@ -42,15 +43,18 @@ def train(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Train an agent on ENV and wait for it; Ctrl-C or SIGTERM stops it and keeps what it learnt.
+    """Train an agent on ENV and wait for it. Ctrl-C or SIGTERM stops it and keeps what it learnt.
 
     NAME of --set is a field of the algorithm's configuration, VALUE is read as YAML: --set learning_rate=1e-3
     """
     from aigym_kernel.handles import Run, Runs
     from aigym_kernel.runs import train as start
+    from aigym_kernel.trained import load_agent
 
     if options["record"].isdecimal():
         options["record"] = int(options["record"])
+    if options["policy"] is not None:
+        options["policy"] = load_agent(options["policy"]).policy
     several = None if seeds is None else _seeds(seeds)
     settings = {**options, **dict(_change(text) for text in changes)}
     settings |= {"total_timesteps": total_timesteps, "seed": seed, "seeds": several}
@@ -58,14 +62,15 @@ def train(
     runs = started if isinstance(started, Runs) else Runs((started,))
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: runs.stop())
-    _wait(runs)
+    interrupted = _wait(runs)
     found = [_learnt_in(run) for run in runs]
     answer(
         found[0] if several is None else found,
         json_,
         lambda: "\n\n".join("\n".join(f"{k:24} {v}" for k, v in one.items()) for one in found),
     )
-    sys.exit(0 if all(one["state"] in ("done", "stopped") for one in found) else 1)
+    ended = all(one["state"] in ("done", "stopped") for one in found)
+    sys.exit(INTERRUPTED if interrupted else 0 if ended else 1)
 
 
 def _learnt_in(run: Any) -> dict[str, Any]:
@@ -99,17 +104,20 @@ def _change(text: str) -> tuple[str, Any]:
     return name, read
 
 
-def _wait(runs: Any) -> None:
-    """Until all have ended, telling how far they are on standard error; what failed is told by the caller."""
+def _wait(runs: Any) -> bool:
+    """Until all have ended, telling how far they are on standard error; what failed is told by the caller.
+    Whether they were interrupted."""
+    interrupted = False
     while True:
         try:
             runs.wait(progress=True)
         except RunError:
-            return
+            return interrupted
         except KeyboardInterrupt:
+            interrupted = True
             runs.stop()
         else:
-            return
+            return interrupted
 
 
 @click.group()
@@ -138,7 +146,7 @@ def _steers(name: str, told: str, *options: Any) -> None:
 
 
 _steers("pause", "Save, and wait until it is resumed.")
-_steers("resume", "Go on, after a pause, or from the latest checkpoint of a run that ended.")
+_steers("resume", "Go on. After a pause, or from the latest checkpoint of a run that ended.")
 _steers("stop", "End after the current update, and keep all.")
 _steers("save", "Write a checkpoint.")
 _steers(
@@ -156,7 +164,7 @@ _steers(
 )
 @as_json
 def run(notebook: Path, parameters: tuple[tuple[str, str], ...], json_: bool) -> None:
-    """Execute NOTEBOOK with papermill as a recorded run; values are read as YAML."""
+    """Execute NOTEBOOK with papermill as a recorded run. Values are read as YAML."""
     from aigym_kernel.notebooks import run_notebook
 
     given = {name: _yaml_value(name, value) for name, value in parameters}
@@ -212,8 +220,7 @@ def _found(found: dict[str, Any]) -> str:
 @click.command()
 @click.option("--port", default=8866, show_default=True, type=click.IntRange(1, 65_535))
 def dashboard(port: int) -> None:
-    """Serve runs, leaderboard, explorer and live board as an application on this machine, until Ctrl-C."""
+    """Serve the dashboard on this machine, until Ctrl-C. Runs, leaderboard, explorer and live board."""
     from aigym_kernel.dashboard import serve
 
-    click.echo(f"http://localhost:{port}   (Ctrl-C ends it)", err=True)
     serve(port=port)

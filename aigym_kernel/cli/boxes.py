@@ -13,7 +13,7 @@ from aigym_kernel.cli.output import answer, as_json
 
 @click.command("exec")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--language", default="python", show_default=True, help="python, bash, javascript, c, cpp ...")
+@click.option("--language", help="python, bash, c ... Default: what FILE's name ends in; else python.")
 @click.option("--sandbox", help="bwrap, docker, or kept warm: pool, pool-bwrap, pool-docker.")
 @click.option("--wall-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of wall time.")
 @click.option("--cpu-s", type=click.FloatRange(min=0, min_open=True), help="Seconds of CPU time.")
@@ -24,10 +24,12 @@ from aigym_kernel.cli.output import answer, as_json
 @click.option("--network", is_flag=True, default=None, help="May reach the network.")
 @click.option("--package", "packages", multiple=True, help="An installed Python package it may import.")
 @as_json
-def execute(file: Path, language: Any, sandbox: str | None, json_: bool, **limits: Any) -> None:
-    """Run FILE in a sandbox; standard input is passed on unless it is a terminal."""
-    from aigym_kernel.sandboxes import Limits, execute, open_sandbox
+def execute(file: Path, language: str | None, sandbox: str | None, json_: bool, **limits: Any) -> None:
+    """Run FILE in a sandbox. Standard input is passed on unless it is a terminal."""
+    from aigym_kernel.sandboxes import LANGUAGES, Limits, execute, open_sandbox
 
+    endings = {Path(known.file).suffix.lower(): known.name for known in LANGUAGES.values()}
+    language = language or endings.get(file.suffix.lower(), "python")
     given = {name: value for name, value in limits.items() if value is not None}
     stdin = b"" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read()
     result = execute(
@@ -38,5 +40,7 @@ def execute(file: Path, language: Any, sandbox: str | None, json_: bool, **limit
     else:
         click.echo(result.stdout, nl=False)
         click.echo(result.stderr, nl=False, err=True)
-        click.echo(f"{result.status} after {result.wall_s:.2f} s {result.detail}", err=True)
+        code = f"exit code {result.exit_code}" if result.status == "error" else ""
+        why = "; ".join(filter(None, (code, result.detail)))
+        click.echo(f"{result.status} after {result.wall_s:.2f} s{why and ': '}{why}", err=True)
     sys.exit(0 if result.status == "ok" else 1)

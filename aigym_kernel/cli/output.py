@@ -1,4 +1,4 @@
-"""What all commands share: the option ``--json``, and how data is printed."""
+"""What all commands share: the option ``--json``, how data is printed, the exit code of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+INTERRUPTED = 130
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document.")
 
 
@@ -45,4 +46,8 @@ def records(frame: Any) -> list[dict[str, Any]]:
 
 
 def table(frame: Any) -> str:
-    return "nothing" if frame.empty else str(frame.to_string(index=False, max_colwidth=60, na_rep=""))
+    """Rows for people. What is longer than the longest id of a run (70) is cut."""
+    seconds = {name: frame[name].dt.floor("s") for name in frame.select_dtypes("datetime")}
+    texts = {name: frame[name].where(frame[name].notna(), "") for name in frame.select_dtypes("object")}
+    shown = frame.assign(**seconds, **texts)
+    return "nothing" if frame.empty else str(shown.to_string(index=False, max_colwidth=80, na_rep=""))

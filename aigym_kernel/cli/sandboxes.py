@@ -33,7 +33,7 @@ def build(base: str | None, json_: bool) -> None:
 @sandbox.command("list")
 @as_json
 def list_(json_: bool) -> None:
-    """List containers, images and control groups of boxes, and which of them nobody owns any more."""
+    """List containers, images and control groups of boxes. Says which of them nobody owns any more."""
     from aigym_kernel.sandboxes.leftovers import leftovers
 
     found = leftovers()

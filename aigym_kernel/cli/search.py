@@ -24,7 +24,7 @@ from aigym_kernel.cli.output import answer, as_json, records, table
 def similar(
     question: str, k: int, by: Literal["meaning", "words"], embedder: str | None, json_: bool
 ) -> None:
-    """List the recorded trajectories most like QUESTION: a text, or the id of one."""
+    """List the recorded trajectories most like QUESTION. It is a text, or the id of one."""
     from aigym_kernel.search import similar as search
 
     frame = search(question, k, by=by, embedder=embedder)

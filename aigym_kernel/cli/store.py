@@ -27,7 +27,7 @@ def runs(json_: bool) -> None:
 @click.argument("query")
 @as_json
 def sql_(query: str, json_: bool) -> None:
-    """Answer QUERY over runs, trajectories, steps, messages, metrics, marks, reviews and notes."""
+    """Answer QUERY, in SQL. Tables: runs, trajectories, steps, messages, metrics, marks, reviews, notes."""
     from aigym_kernel.store import sql
 
     frame = sql(query)
@@ -56,7 +56,7 @@ def store() -> None:
 
 @store.command()
 @click.argument("path")
-@click.option("--format", "format_", help="By default what the name of the file ends in.")
+@click.option("--format", "format_", help="jsonl, parquet, atif ... Default: what PATH ends in.")
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only trajectories with this value.")
 @as_json
 def export(path: str, format_: str | None, where: tuple[str, ...], json_: bool) -> None:
@@ -75,7 +75,7 @@ def export(path: str, format_: str | None, where: tuple[str, ...], json_: bool) 
 
 @store.command("import")
 @click.argument("path")
-@click.option("--format", "format_", help="By default what name and content agree on.")
+@click.option("--format", "format_", help="jsonl, inspect ... Default: what name and content agree on.")
 @click.option("--run-id", help="By default made of the time and the name.")
 @click.option("--name", help="Of the new run; by default the name of the file.")
 @as_json
@@ -98,7 +98,7 @@ def import_(path: str, format_: str | None, run_id: str | None, name: str | None
 @click.argument("path")
 @as_json
 def export_run(run_id: str, path: str, json_: bool) -> None:
-    """Write all of the run RUN_ID into the new file PATH, for `import-run`."""
+    """Write all of the run RUN_ID into the new file PATH. `import-run` reads it."""
     from aigym_kernel.handles import load_run
 
     place = load_run(run_id).export(path)
@@ -114,7 +114,7 @@ def export_run(run_id: str, path: str, json_: bool) -> None:
 @click.argument("path")
 @as_json
 def import_run(path: str, json_: bool) -> None:
-    """Take the run in the file PATH, which `export-run` wrote, into the store."""
+    """Take the run in the file PATH into the store. `export-run` wrote it."""
     from aigym_kernel.handles import import_run
 
     run = import_run(path)
@@ -124,7 +124,7 @@ def import_run(path: str, json_: bool) -> None:
 @store.command()
 @as_json
 def check(json_: bool) -> None:
-    """Read everything, and say what is damaged or left over; exit code 1 if anything is."""
+    """Read everything, and say what is damaged or left over. Exit code 1 if anything is."""
     from aigym_kernel.store import Store
 
     problems = Store().check()
@@ -137,7 +137,7 @@ def check(json_: bool) -> None:
 @click.argument("run_id", required=False)
 @as_json
 def compact(run_id: str | None, json_: bool) -> None:
-    """Merge the small files of RUN_ID, or of all runs, into few large ones."""
+    """Merge small files into few large ones. Those of RUN_ID, or of all runs."""
     from aigym_kernel.store import Store
 
     done = Store().compact(run_id)
@@ -163,7 +163,7 @@ def delete(run_id: str, yes: bool, json_: bool) -> None:
 @click.argument("run_id", required=False)
 @as_json
 def restore(run_id: str | None, json_: bool) -> None:
-    """Bring the deleted run RUN_ID back; without it, list what lies in the trash."""
+    """Bring the deleted run RUN_ID back. Without it, list what lies in the trash."""
     from aigym_kernel.store import Store
 
     if run_id is None:
@@ -178,7 +178,7 @@ def restore(run_id: str | None, json_: bool) -> None:
 @click.argument("folder")
 @as_json
 def merge(folder: str, json_: bool) -> None:
-    """Copy the runs of the store in FOLDER, from another machine for instance."""
+    """Copy the runs of the store in FOLDER. It may be another machine's."""
     from aigym_kernel.store import Store
 
     run_ids = Store().merge(folder)

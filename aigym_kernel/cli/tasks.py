@@ -47,8 +47,8 @@ def judge(
     sandbox: str | None,
     json_: bool,
 ) -> None:
-    """Judge FILE as a solution of TASK, or solutions to all PROBLEMS of a file in a foreign format; exit code
-    1 when one does not pass, or a problem has no solution."""
+    """Judge FILE as a solution of TASK. With --format, judge solutions to all PROBLEMS of a file in a foreign
+    format. Exit code 1 when one does not pass, or a problem has no solution."""
     if format_ is not None:
         if file is not None or solutions is None:
             raise click.UsageError("--format takes one file of problems, and --solutions canonical or a file")

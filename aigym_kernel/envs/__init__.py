@@ -6,6 +6,7 @@
     make("MinAtar/Breakout-v1") where the package MinAtar is installed
     make("pettingzoo:pettingzoo.butterfly.cooperative_pong_v6")     see `envs.pettingzoo`
     make("CartPole-v1", wrappers=["TimeAwareObservation"])          see `envs.wrappers`
+    make("ale_py:ALE/Pong-v5")  imports the module that registers it
 
 Importing this package registers ours under ``aigym/...``; in a process that has not imported it,
 ``gymnasium.make("aigym_kernel.envs:aigym/Snake-v0")`` does both. Ours come without wrappers: they check
@@ -14,6 +15,7 @@ the order of calls and end their episodes themselves.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -23,7 +25,7 @@ from typing import Any
 import gymnasium
 
 from aigym_kernel.errors import AigymError, UnknownName
-from aigym_kernel.tasks import task_ids
+from aigym_kernel.settings import task_ids  # not from tasks, which takes as long to import as all of this
 
 SNAKE = "aigym/Snake-v0"
 
@@ -61,12 +63,15 @@ def _register_minatar() -> None:
 
 
 def env_id(name: str) -> str:
-    """The gymnasium id that ``name`` stands for: itself, ``aigym/<task>-v0`` for a task's id, or
-    ``pettingzoo/<module>-v0`` for ``pettingzoo:<module>``.
+    """The gymnasium id that ``name`` stands for: itself, ``aigym/<task>-v0`` for a task's id, ``id`` for
+    ``module:id``, whose module is imported, or ``pettingzoo/<module>-v0`` for ``pettingzoo:<module>``.
 
     Raises:
         UnknownName: neither a task nor an environment.
+        AigymError: it is no text, or the module cannot be imported.
     """
+    if not isinstance(name, str):
+        raise AigymError(f"an environment is named by an id such as 'CartPole-v1', not by {name!r}")
     _register_tasks()
     _register_minatar()
     known = gymnasium.registry
@@ -74,13 +79,20 @@ def env_id(name: str) -> str:
         module = name[len("pettingzoo:") :].removesuffix("-v0")
         name = f"pettingzoo/{module}-v0"
         _register(name, "pettingzoo:Joint", module=module)
+    elif ":" in name:
+        module, _, name = name.partition(":")
+        try:
+            importlib.import_module(module)
+        except ImportError as problem:
+            raise AigymError(f"environment '{module}:{name}': {problem}") from None
     if name in known:
         return name
     if (task := f"aigym/{name}-v0") in known:
         return task
     own = [n for n in known if n.startswith("aigym/")]
     others = [n for n in known if not n.startswith(("aigym/", "GymV", "phys2d/", "tabular/"))]
-    raise UnknownName("environment", name, [*task_ids(), *own, *others])
+    hint = "One of another package: import that first, or name its module too, as in 'ale_py:ALE/Pong-v5'."
+    raise UnknownName("environment", name, [*task_ids(), *own, *others], hint)
 
 
 def make(name: str, *, wrappers: Sequence[Any] = (), **kwargs: Any) -> gymnasium.Env[Any, Any]:
@@ -101,6 +113,8 @@ def make(name: str, *, wrappers: Sequence[Any] = (), **kwargs: Any) -> gymnasium
         made: gymnasium.Env[Any, Any] = gymnasium.make(env_id(name), **kwargs)
     except gymnasium.error.DependencyNotInstalled as problem:
         raise AigymError(f"environment {name!r} needs a package: {problem}") from None
+    except gymnasium.error.Error as problem:
+        raise AigymError(f"environment {name!r} cannot be built: {problem}") from None
     except TypeError as problem:
         if kwargs:
             raise AigymError(f"environment {name!r} with {kwargs}: {problem}") from None

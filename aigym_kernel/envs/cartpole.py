@@ -55,7 +55,8 @@ class CartPoles(VectorEnv[Any, Any, Any]):
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self._seeds = Seeds(seed, n)
         self._states = np.zeros((4, n))  # cart's position and speed, pole's angle and speed: a row each
-        self._steps = np.zeros(n, np.int64)
+        self._steps, self._rewards = np.zeros(n, np.int64), np.ones(n)
+        self._limits = np.array([[self._one.x_threshold], [self._one.theta_threshold_radians]])
         self._episode_seeds = np.full(n, -1, np.int64)
 
     def reset(
@@ -86,13 +87,13 @@ class CartPoles(VectorEnv[Any, Any, Any]):
         self._steps += 1
         terminated, truncated = self._fallen(self._states), self._steps >= MAX_STEPS
         observations, final = self._observations(), {}
-        ended = np.flatnonzero(terminated | truncated).tolist()
-        if ended:
+        if (over := terminated | truncated).any():
+            ended = np.flatnonzero(over).tolist()
             final = {"final_obs": observations, "final_infos": {i: {} for i in ended}}
             for i in ended:
                 self._begin(i, self._seeds.draw(i))
             observations = self._observations()
-        return observations, np.ones(self.num_envs), terminated, truncated, self._infos() | final
+        return observations, self._rewards.copy(), terminated, truncated, self._infos() | final
 
     def restore_episodes(
         self, seeds: Sequence[int], actions: Sequence[Sequence[Any]]
@@ -117,24 +118,24 @@ class CartPoles(VectorEnv[Any, Any, Any]):
     def _moved(self, states: States, right: Flags) -> States:
         """The states (4, n) after one step, in the order of operations of `CartPoleEnv.step`."""
         one = self._one
-        x, x_dot, theta, theta_dot = states
-        force = np.where(right, one.force_mag, -one.force_mag)
+        _, _, theta, theta_dot = states
+        force = right * (2 * one.force_mag) - one.force_mag
         cos, sin = np.cos(theta), np.sin(theta)
         temp = (force + one.polemass_length * np.square(theta_dot) * sin) / one.total_mass
         theta_acc = (one.gravity * sin - cos * temp) / (
             one.length * (4.0 / 3.0 - one.masspole * np.square(cos) / one.total_mass)
         )
-        x_acc = temp - one.polemass_length * theta_acc * cos / one.total_mass
         moved = np.empty_like(states)
-        moved[0] = x + one.tau * x_dot
-        moved[1] = x_dot + one.tau * x_acc
-        moved[2] = theta + one.tau * theta_dot
-        moved[3] = theta_dot + one.tau * theta_acc
+        moved[::2] = states[1::2]  # first the rates at which all four change
+        moved[1] = temp - one.polemass_length * theta_acc * cos / one.total_mass
+        moved[3] = theta_acc
+        moved *= one.tau
+        moved += states
         return moved
 
     def _fallen(self, states: States) -> Flags:
-        away, tilted = np.abs(states[0]), np.abs(states[2])
-        fallen: Flags = (away > self._one.x_threshold) | (tilted > self._one.theta_threshold_radians)
+        beyond = np.abs(states[::2]) > self._limits
+        fallen: Flags = beyond[0] | beyond[1]
         return fallen
 
     def _observations(self) -> NDArray[np.float32]:

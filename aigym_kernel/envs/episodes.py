@@ -44,8 +44,9 @@ class Seeds:
         """The seed of the next episode of the i-th environment."""
         return int(self._sources[i].integers(2**31))
 
-    def follow(self, i: int, episode_seed: int) -> None:
-        """The next seed of the i-th environment will be the one that comes after ``episode_seed``.
+    def follow(self, i: int, episode_seed: int) -> np.random.Generator:
+        """The next seed of the i-th environment will be the one that comes after ``episode_seed``; what it
+        will be drawn from.
 
         Raises:
             AigymError: no episode of this environment has that seed.
@@ -55,7 +56,7 @@ class Seeds:
             if len(at := np.flatnonzero(drawn == episode_seed)):
                 self._sources[i] = np.random.default_rng([self._run, self._first + i])
                 self._sources[i].integers(2**31, size=at[0] + 1)
-                return
+                return self._sources[i]
         raise AigymError(
             f"no episode of environment {self._first + i} in a run with seed {self._run} has the seed "
             f"{episode_seed}; restore it with the seed of the run that it was taken from"
@@ -205,7 +206,10 @@ class Group:
         self._steps[i] += 1
         heard = self._heard
         try:
-            heard.observations[i], reward, terminated, truncated, info = self.envs[i].step(action)
+            said = self.envs[i].step(action)
+            if not (isinstance(said, (tuple, list)) and len(said) == 5 and isinstance(said[4], dict)):
+                raise TypeError(f"step has to return five values, the last of them a dict, not {said!r:.200}")
+            heard.observations[i], reward, terminated, truncated, info = said
             heard.rewards[i] = float(reward)
             heard.terminated[i], heard.truncated[i] = bool(terminated), bool(truncated)
         except Exception as problem:

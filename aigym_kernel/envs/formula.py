@@ -178,7 +178,8 @@ class _Compiler:
         if below == 0.0:
             raise AigymError(f"{self.what}: {self.text!r} divides by zero in {ast.unparse(node)!r}")
         if isinstance(below, float):
-            return self.fold(lambda where, a: a / below, left)  # noqa: ARG005
+            # By an array: torch on a GPU multiplies by 1 / number instead, which is another last bit.
+            return self.fold(lambda where, a: a / where(a == a, below, below), left)
         return self.fold(_quotient, left, below)
 
     def comparison(self, left: ast.expr, ops: list[ast.cmpop], others: list[ast.expr]) -> float | _Part:

@@ -38,6 +38,7 @@ from aigym_kernel.envs.episodes import AnyEnv, Group, Heard, Sort, batch
 from aigym_kernel.errors import AigymError, EnvError
 
 _LOOK_S = 0.5
+_TRACE_S = 5.0  # how long a process that hangs may take to say where
 _START_S = 120.0
 """What a process may take at least to start and build one environment: it imports what that needs."""
 
@@ -147,9 +148,13 @@ class Process:
         self._file.seek(0, os.SEEK_END)
         at = self._file.tell()
         self._process.send_signal(signal.SIGUSR1)
-        time.sleep(0.2)
-        self._file.seek(at)
-        lines = [line for line in self._file.read().decode(errors="replace").splitlines() if "File" in line]
+        lines: list[str] = []
+        until = time.monotonic() + _TRACE_S
+        while not lines and time.monotonic() < until:
+            time.sleep(0.2)
+            self._file.seek(at)
+            told = self._file.read().decode(errors="replace")
+            lines = [line for line in told.splitlines() if "File" in line]
         place = "\n".join(line for line in lines[:3] if __file__ not in line)
         return (
             f"{self._name}: {self._at_work()} has taken longer than {self._limit_s:g} s for one call and was "

@@ -283,7 +283,7 @@ class Snake(gymnasium.Env[NDArray[Any], int]):
         return r.turned(planes, self._direction)
 
     def _image(self) -> NDArray[np.uint8]:
-        codes = np.zeros((self.size, self.size), dtype=np.int64)
+        codes = np.zeros((self.size, self.size), dtype=np.uint8)
         length, brightest = len(self._body), r.SHADES - 1
         for i, part in enumerate(self._body):
             codes[self._place(part)] = r.BODY_SHADE + brightest * (length - i) // length
@@ -293,7 +293,8 @@ class Snake(gymnasium.Env[NDArray[Any], int]):
             codes[self._place(self._apple)] = r.APPLE_SHADE + brightest * left // self.rules.starvation
         if self._inside != self._board:
             codes[self._obstacles()] = 2
-        return r.image(r.turned(codes, self._direction))
+        seen: NDArray[np.uint8] = r.image(r.turned(codes, self._direction))
+        return seen
 
     def _features(self) -> NDArray[np.float32]:
         head, tail = self._body[0], 1 << self._body[-1]

@@ -33,6 +33,8 @@ from aigym_kernel.envs.snake_sight import SOLID, Sight, see
 from aigym_kernel.envs.vector import NotNative
 from aigym_kernel.errors import AigymError, check_whole
 
+_ALL = slice(None)
+
 
 class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
     """``n`` boards of Snake. ``arguments``: those of `Snake`, ``render_mode`` aside.
@@ -51,15 +53,18 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, n)
         self.action_space = batch_space(self.single_action_space, n)
         self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
-        self._dice = Dice(n, seed)
+        self._room = rules.size**2 - rules.obstacles
+        # Where obstacles are drawn, they are drawn first.
+        self._dice = Dice(n, seed, 1 if rules.obstacles else self._room - rules.length)
         self._everyone = np.arange(n)
         self._worth = np.array(rules.worth).ravel()
         self._tables()
         width = rules.size + 2
         # When the head entered a cell: with a wall around, and turned all four ways, to be read and seen.
         self._entered = np.full((n, width * width), SOLID, np.float32)
-        self._turned = np.zeros((4, n, rules.size**2), np.float32)
+        self._turned = np.zeros((n, 4, rules.size**2), np.float32)
         self._rows = self._everyone * width * width
+        self._turned_rows = self._everyone[:, None] * 4 * rules.size**2
         self._seeds, self._heads, self._directions, self._apples = np.zeros((4, n), np.int64)
         self._lengths, self._hungers, self._eaten, self._distances = np.zeros((4, n), np.int64)
         self._gone = np.zeros(n, np.float32)  # cells entered at this time or earlier are free
@@ -77,14 +82,16 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
         for direction in range(4):
             turned = np.rot90(self._inside.reshape(size, size), direction).ravel()
             self._place[direction, turned] = np.arange(size * size)
+        # The same by cell, counted through the four.
+        self._places = np.ascontiguousarray((self._place + size * size * np.arange(4)[:, None]).T)
         row, column = self.rules.start
         self._start = (row + 1) * width + column + 1
         body = self._start - np.arange(self.rules.length)
         self._first = np.full(width * width, SOLID, np.float32)
         self._first[self._inside] = 0.0
         self._first[body] = self.rules.length - np.arange(self.rules.length)
-        start = self._first[self._inside].reshape(size, size)
-        self._first_turned = np.stack([np.rot90(start, direction).ravel() for direction in range(4)])
+        self._first_turned = self._all_ways(self._first)
+        self._first_free = np.flatnonzero(self._first == 0)
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
@@ -104,7 +111,7 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
                 raise AigymError(f"Snake: reset got {seeds.size} seeds for {self.num_envs} boards")
         self._begin(self._everyone, seeds)
         self._playing = True
-        return self._see(self._everyone), self._infos()
+        return self._see(_ALL), self._infos()
 
     def step(
         self, actions: Any
@@ -139,7 +146,7 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
             final = {"final_obs": last, "final_infos": self._final_infos(ended, ends[ended])}
             self._begin(ended, None)
         return (
-            self._see(self._everyone),
+            self._see(_ALL),
             rewards,
             over,
             np.zeros(self.num_envs, np.bool_),
@@ -179,7 +186,7 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
         if len(untouched := np.flatnonzero(counts == 0)):
             self._begin(untouched, own[untouched])
         self._playing = True
-        return self._see(self._everyone), self._infos()
+        return self._see(_ALL), self._infos()
 
     def standing(self) -> dict[str, NDArray[Any]]:
         """Copies of all that a game's way from here depends on, as `SnakeTorchEnv` calls it."""
@@ -188,17 +195,13 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
         names = (*places, "lengths", "hungers", "eaten", "seeds")
         return {
             **{name: getattr(self, f"_{name}").copy() for name in names},
-            "streams": boards.streams,
-            "kept": boards.kept,
-            "keeps": boards.keeps,
-            "lanes": lanes.streams,
-            "lane_kept": lanes.kept,
-            "lane_keeps": lanes.keeps,
+            "streams": boards.T.copy(),
+            "lanes": lanes.T[None].copy(),
         }
 
     def boards(self) -> NDArray[np.int8]:
         """All boards: (n, size, size) int8 with the codes of `Snake.board`."""
-        ages = self._turned[0] - self._gone[:, None]
+        ages = self._turned[:, 0] - self._gone[:, None]
         codes = (ages > 0).astype(np.int8)
         codes[ages > SOLID / 2] = 4
         codes[self._everyone, self._place[0, self._heads]] = 2
@@ -209,28 +212,30 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _move(self, actions: NDArray[Any]) -> tuple[Whole, Whole]:
         """Move every snake; what each move and each end was."""
-        self._directions = (self._directions + self._turns[actions]) & 3
-        to = self._heads + self._moves[self._directions]
+        self._directions = (self._directions + self._turns.take(actions)) & 3
+        to = self._heads + self._moves.take(self._directions)
         entered = self._entered.ravel().take(self._rows + to)
-        blocked = entered - self._gone > 1  # 1 is the tail, which leaves
-        ate = to == self._apples
-        self._heads = np.where(blocked, self._heads, to)
-        self._gone += ~blocked ^ ate
-        self._lengths += ate
+        hit = np.flatnonzero(entered - self._gone > 1)  # 1 is the tail, which leaves
+        eaters = np.flatnonzero(to == self._apples)
+        to[hit] = self._heads[hit]
+        self._heads = to
+        self._gone += 1
+        self._gone[hit] -= 1
+        self._gone[eaters] -= 1
+        self._lengths[eaters] += 1
         now = self._gone + self._lengths
-        self._entered.ravel()[self._rows + self._heads] = now
-        for direction in range(4):
-            self._turned[direction, self._everyone, self._place[direction, self._heads]] = now
+        self._entered.ravel()[self._rows + to] = now
+        self._turned.ravel()[self._turned_rows + self._places.take(to, axis=0)] = now[:, None]
         self._hungers += 1
-        self._hungers[ate] = 0
-        distances = self._apple_distances(self._everyone)
+        self._hungers[eaters] = 0
+        distances = self._apple_distances(_ALL)
         moves = np.where(distances < self._distances, r.MOVED_CLOSER, r.MOVED_FARTHER)
-        moves[ate] = r.ATE
-        moves[blocked] = r.DIED
+        moves[eaters] = r.ATE
+        moves[hit] = r.DIED
         self._distances = distances
         ends = np.where(self._hungers >= self.rules.starvation, r.STARVATION, r.NO_END)
-        ends[blocked] = np.where(entered[blocked] > SOLID / 2, r.WALL, r.SELF)
-        if len(eaters := np.flatnonzero(ate)):
+        ends[hit] = np.where(entered[hit] > SOLID / 2, r.WALL, r.SELF)
+        if len(eaters):
             self._eaten[eaters] += 1
             self._put_apples(eaters)
             ends[eaters] = np.where(self._apples[eaters] == 0, r.FULL, r.NO_END)
@@ -264,61 +269,70 @@ class SnakeVectorEnv(VectorEnv[Any, Any, Any]):
     def _begin(self, who: Whole, seeds: Whole | None) -> None:
         """New games on some boards, with their next seeds or with those given."""
         if seeds is None:
-            self._seeds[who] = self._dice.begin_next(who)
+            seeds, numbers = self._dice.begin_next(who)
         else:
-            self._seeds[who] = seeds
-            self._dice.begin(who, seeds)
-        self._entered[who] = self._first
-        if self.rules.obstacles:
-            self._put_obstacles(who)
-        for direction in range(4):
-            self._turned[direction, who] = self._first_turned[direction]
-            if self.rules.obstacles:
-                inner = self._entered[who][:, self._inside].reshape(-1, self.rules.size, self.rules.size)
-                turned = np.rot90(inner, direction, axes=(1, 2))
-                self._turned[direction, who] = turned.reshape(len(who), -1)
+            numbers = self._dice.begin(who, seeds)
+        self._seeds[who] = seeds
+        self._entered[who], self._turned[who] = self._first, self._first_turned
         self._heads[who], self._directions[who] = self._start, r.RIGHT
         self._lengths[who] = self.rules.length
         self._hungers[who] = self._eaten[who] = 0
         self._gone[who] = 0.0
-        self._put_apples(who)
+        if self.rules.obstacles:
+            self._put_obstacles(who)
+            self._put_apples(who)
+        else:
+            self._apples[who] = self._first_free[numbers]
+            self._distances[who] = self._apple_distances(who)
 
     def _put_obstacles(self, who: Whole) -> None:
         for board in who.tolist():
             generator = np.random.default_rng(int(self._seeds[board]))
             self._entered[board, self._inside[r.draw_obstacles(self.rules, generator)]] = SOLID
+            self._turned[board] = self._all_ways(self._entered[board])
             self._dice.take_over(board, generator)
+
+    def _all_ways(self, entered: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A board turned for a head that looks up, right, down, left: (4, cells)."""
+        board = entered[self._inside].reshape(self.rules.size, self.rules.size)
+        return np.stack([np.rot90(board, direction).ravel() for direction in range(4)])
 
     def _put_apples(self, who: Whole) -> None:
         """An apple on a free cell of some boards, 0 (a corner of the wall) where there is none."""
-        counts = self.rules.size**2 - self.rules.obstacles - self._lengths[who]
+        counts = self._room - self._lengths[who]
         numbers = self._dice.integers(who, np.maximum(counts, 1))
         free = self._entered[who] <= self._gone[who, None]
-        places = (np.cumsum(free, axis=1, dtype=np.int32) <= numbers[:, None]).sum(axis=1)
+        cells = np.append(np.flatnonzero(free) % free.shape[1], 0)
+        places = cells[np.cumsum(counts) - counts + numbers]
         self._apples[who] = np.where(counts > 0, places, 0)
         self._distances[who] = self._apple_distances(who)
 
-    def _apple_distances(self, who: Whole) -> Whole:
+    def _apple_distances(self, who: Whole | slice) -> Whole:
         heads, apples = self._heads[who], self._apples[who]
         rows = np.abs(self._row[heads] - self._row[apples])
         columns = np.abs(self._column[heads] - self._column[apples])
         distances: Whole = (rows + columns) * (apples > 0)
         return distances
 
-    def _see(self, who: Whole) -> NDArray[Any]:
-        directions, apples = self._directions[who], self._apples[who]
-        ages = self._turned.reshape(4 * self.num_envs, -1).take(directions * self.num_envs + who, axis=0)
-        ages -= self._gone[who, None]
-        return see(
+    def _see(self, who: Whole | slice) -> NDArray[Any]:
+        heads, directions, apples = self._heads[who], self._directions[who], self._apples[who]
+        boards, count = self._turned.reshape(4 * self.num_envs, -1), self.rules.size**2
+        first = directions * count
+        ages = boards.take(4 * self._everyone[who] + directions, axis=0)
+        ages -= self._gone[who][:, None]
+        places = self._places.ravel()
+        seen: NDArray[Any] = see(
             self.rules,
             Sight(
+                lines=r.LINES,
                 ages=ages,
-                heads=self._place[directions, self._heads[who]],
-                apples=self._place[directions, apples],
+                heads=places.take(4 * heads + directions) - first,
+                apples=places.take(4 * apples + directions) - first,
                 lengths=self._lengths[who],
                 hungers=self._hungers[who],
             ),
         )
+        return seen
 
     def _infos(self) -> dict[str, Any]:
         return {

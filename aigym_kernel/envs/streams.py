@@ -5,8 +5,8 @@
     below(words[0], count)                       what ``integers(count)`` makes of the first
 
 Building a NumPy generator takes as long as 50 steps of a board, and every episode has one of its own. These
-are the same ones, `SeedSequence` and PCG64 (O'Neill 2014, XSL RR 128/64), written in whole numbers of 64 bits
-that hold 32 each: the same lines run on NumPy arrays and on torch tensors of any device. Both are frozen by
+are the same ones, `SeedSequence` and PCG64 (O'Neill 2014, XSL RR 128/64), written in int64, whose products
+and sums wrap: the same lines run on NumPy arrays and on torch tensors of any device. Both are frozen by
 NumPy's promise of reproducible streams (NEP 19); a test holds these lines against them.
 """
 
@@ -19,12 +19,14 @@ import numpy as np
 _LOW = 0xFFFFFFFF
 _INIT_A, _MULT_A, _INIT_B, _MULT_B = 0x43B0D7E5, 0x931E8875, 0x8B51F9DD, 0x58F38DED
 _MIX_L, _MIX_R = 0xCA01F9DD, 0x4973F715
-_PCG = tuple(0x2360ED051FC65DA44385DF649FCCF645 >> 32 * i & _LOW for i in range(4))
+_PCG_HIGH, _PCG_LOW = 0x2360ED051FC65DA4, 0x4385DF649FCCF645
+_SIGN = -(2**63)
 
 Array = Any
 """A NumPy array or a torch tensor of int64."""
 Streams = tuple[Array, ...]
-"""Eight arrays: the state's four words of 32 bits, the lowest first, and the increment's."""
+"""Four arrays: the low and the high 64 bits of the state, and those of the increment. Bits, not numbers: half
+of them are negative."""
 
 
 def seeded(entropy: list[Array]) -> Streams:
@@ -39,30 +41,21 @@ def seeded(entropy: list[Array]) -> Streams:
         word = pool[i % 4] ^ constant
         constant = constant * _MULT_B & _LOW
         words.append(_fold(word * constant & _LOW))
-    # Pairs of words are NumPy's numbers of 64 bits; the first two of these are the state, high before low.
-    start = (words[2], words[3], words[0], words[1])
-    sequence = (words[6], words[7], words[4], words[5])
-    carried = [*(part << 1 for part in sequence)]
-    increment = [carried[0] & _LOW | 1]
-    increment += [(carried[i] | carried[i - 1] >> 32 & 1) & _LOW for i in range(1, 4)]
-    state = _carry([a + b for a, b in zip(increment, start)])
-    return (*_multiplied(state, increment), *increment)
+    # NumPy's numbers of 64 bits: the state, high before low, then the increment likewise, less its last bit.
+    high, low, upper, lower = (words[i] | words[i + 1] << 32 for i in range(0, 8, 2))
+    increment = lower << 1 | 1, upper << 1 | lower >> 63 & 1
+    return (*_multiplied(_sum((low, high), increment), increment), *increment)
 
 
 def advance(streams: Streams) -> tuple[Streams, tuple[Array, Array]]:
     """The streams one number of 64 bits on, and that number: its low word, which NumPy hands out first,
     and its high word."""
-    increment = streams[4:]
-    state = _multiplied(streams[:4], increment)
-    low, high = state[0] ^ state[2], state[1] ^ state[3]
-    turn = state[3] >> 26
-    swap, turn = turn >> 5, turn & 31
-    one, other = low + (high - low) * swap, high + (low - high) * swap
-    left = 32 - turn
-    return (*state, *increment), (
-        (one >> turn | other << left) & _LOW,
-        (other >> turn | one << left) & _LOW,
-    )
+    increment = streams[2:]
+    low, high = _multiplied(streams[:2], increment)
+    mixed, turn = low ^ high, high >> 58 & 63
+    right = mixed >> turn & 2 * (1 << 63 - turn) - 1  # without the copies of the sign that came in
+    number = right | mixed << (-turn & 63)
+    return (low, high, *increment), (number & _LOW, number >> 32 & _LOW)
 
 
 def below(word: Array, count: Array) -> Array:
@@ -81,8 +74,8 @@ def of_generator(generator: np.random.Generator) -> tuple[list[int], int, bool]:
     one."""
     state: Any = generator.bit_generator.state
     numbers = (state["state"]["state"], state["state"]["inc"])
-    limbs = [number >> 32 * i & _LOW for number in numbers for i in range(4)]
-    return limbs, state["uinteger"], bool(state["has_uint32"])
+    bits = [number >> 64 * i & 2**64 - 1 for number in numbers for i in range(2)]
+    return [part - (part >> 63 << 64) for part in bits], state["uinteger"], bool(state["has_uint32"])
 
 
 def _pool(entropy: list[Array]) -> list[Array]:
@@ -108,20 +101,20 @@ def _fold(word: Array) -> Array:
     return word ^ word >> 16
 
 
-def _multiplied(state: Any, increment: Any) -> list[Array]:
-    """``state * _PCG + increment`` modulo 2**128. A product may reach 2**64 and turn negative in 64 bits:
-    its bits are right all the same."""
-    total = list(increment)
-    for i in range(4):
-        for j in range(4 - i):
-            product = state[i] * _PCG[j]
-            total[i + j] = total[i + j] + (product & _LOW)
-            if i + j < 3:
-                total[i + j + 1] = total[i + j + 1] + (product >> 32 & _LOW)
-    return _carry(total)
+def _multiplied(state: Streams, increment: Streams) -> Streams:
+    """The state times PCG64's multiplier, and the increment, modulo 2**128. No sum before a shift reaches
+    2**64, so none loses a bit."""
+    low, high = state
+    first, second = low & _LOW, low >> 32 & _LOW
+    one, two = _PCG_LOW & _LOW, _PCG_LOW >> 32
+    middle = second * one + (first * one >> 32 & _LOW)
+    other = first * two + (middle & _LOW)
+    carried = second * two + (middle >> 32 & _LOW) + (other >> 32 & _LOW)
+    return _sum((low * _PCG_LOW, carried + low * _PCG_HIGH + high * _PCG_LOW), increment)
 
 
-def _carry(total: list[Array]) -> list[Array]:
-    for i in range(3):
-        total[i + 1] = total[i + 1] + (total[i] >> 32)
-    return [part & _LOW for part in total]
+def _sum(one: Streams, other: Streams) -> Streams:
+    """The sum of two numbers of 128 bits."""
+    low = one[0] + other[0]
+    carry = (low ^ _SIGN) < (other[0] ^ _SIGN)  # as if there were no signs
+    return low, one[1] + other[1] + carry

@@ -25,7 +25,7 @@ from aigym_kernel.envs.spaces import UnicodeText
 from aigym_kernel.errors import SandboxError, SolutionError
 from aigym_kernel.judge import judging, unjudged, validate
 from aigym_kernel.sandboxes import Box, Session, open_sandbox
-from aigym_kernel.tasks import load_task, names_file
+from aigym_kernel.tasks import Task, load_task, names_file
 from aigym_kernel.trajectories import Mark, Score
 
 OBSERVATION_LENGTH = 16_384
@@ -37,8 +37,8 @@ class TaskEnv(gymnasium.Env[str, str]):
     """One task to be solved, over and over.
 
     Observation: text of up to 16,384 characters. Action: text of up to 262,144 characters.
-    Nothing is drawn at random: a seed changes nothing. ``on_mark``, where it is set, hears of each mark as it
-    is decided.
+    Nothing is drawn at random: a seed changes nothing. ``task_id`` is an id, or a Task that no folder holds,
+    such as one of `formats.human_eval`. ``on_mark``, where it is set, hears of each mark as it is decided.
 
     Raises:
         UnknownName: no such task or sandbox.
@@ -50,8 +50,10 @@ class TaskEnv(gymnasium.Env[str, str]):
         "render_fps": 1,
     }
 
-    def __init__(self, task_id: str, sandbox: str | None = None, render_mode: str | None = None) -> None:
-        self.task = load_task(task_id)
+    def __init__(
+        self, task_id: str | Task, sandbox: str | None = None, render_mode: str | None = None
+    ) -> None:
+        self.task = task_id if isinstance(task_id, Task) else load_task(task_id)
         self.render_mode = render_mode
         self.observation_space = UnicodeText(OBSERVATION_LENGTH)
         self.action_space = UnicodeText(ACTION_LENGTH)

@@ -170,6 +170,7 @@ class Together(VectorEnv[Any, Any, Any]):
         if final:
             last = np.full(self.num_envs, None, dtype=object)
             for i, (observation, _) in final.items():
+                batch(self.single_observation_space, [observation], self._name, i)  # whether it fits
                 last[i] = observation
             infos["final_obs"] = last
             infos["final_infos"] = {i: info for i, (_, info) in final.items()}
@@ -248,7 +249,10 @@ def make_one(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None) -> Any
     if isinstance(env, str):
         return make(env, **kwargs)
     if not callable(env):
-        raise AigymError(f"{env!r} is no environment's id and no function that builds one")
+        raise AigymError(
+            f"{env!r} is no environment's id and no function that builds one; several are needed: give its "
+            "id, its class, or a function that makes a new one each time"
+        )
     wrappers = kwargs.pop("wrappers", ())
     made = env(**kwargs)
     if not isinstance(made, gymnasium.Env):

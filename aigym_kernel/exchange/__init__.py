@@ -108,9 +108,16 @@ _DOCUMENTS = (".json", ".traj")
 
 
 def locate(path: str | Path) -> Path:
-    """Where the file or folder is, or the dataset of Minari that has this id."""
+    """Where the file or folder is, or the dataset of Minari that has this id.
+
+    Raises:
+        ExchangeError: this user may not look there.
+    """
     found = Path(path).expanduser().absolute()
-    return found if found.exists() else minari_dataset.folder_of(str(path)) or found
+    try:
+        return found if found.exists() else minari_dataset.folder_of(str(path)) or found
+    except OSError as e:
+        raise files.cannot_read(found, e) from None
 
 
 def named(name: str) -> Format:

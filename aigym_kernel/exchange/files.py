@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,8 +123,12 @@ def cannot_read(path: Path, error: Exception) -> ExchangeError:
 
 
 def check_new(path: Path) -> None:
-    """Raise ExchangeError if there is something of this name, or no folder for it."""
-    if path.exists():
+    """Raise ExchangeError if there is something of this name, no folder for it, or one that is closed."""
+    try:
+        taken = path.exists()
+    except OSError as e:
+        raise ExchangeError(f"{path}: cannot be written: {e.strerror}") from None
+    if taken:
         raise ExchangeError(f"{path}: exists already; choose another name, or delete it")
     if not path.parent.is_dir():
         raise ExchangeError(f"{path}: there is no folder {path.parent}; make it first")
@@ -150,7 +154,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             raise
         raise ExchangeError(f"{path}: cannot be written: {e.strerror}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # none was made, or the disk is read-only: what was raised says so
+            temporary.unlink()
 
 
 def members(path: Path, pattern: str) -> list[Path]:

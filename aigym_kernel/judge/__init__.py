@@ -41,7 +41,8 @@ def judge(
     sandbox: Sandbox | str | None = None,
     model: Model | None = None,
 ) -> Score:
-    """The verdict on ``solution``: the answer file's text, its path, or all files by relative path.
+    """The verdict on ``solution``: the answer file's text, its path as a
+    ``pathlib.Path``, or all files by relative path.
 
     ``task`` is a Task or what `load_task` takes, ``sandbox`` a Sandbox or its name. In a task without
     tools the task's visible files lie beside the answer; in a task with tools a mapping is taken as all

@@ -10,16 +10,16 @@ of these. What could not be judged counts in neither: it is no failure.
 
 from __future__ import annotations
 
-import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from aigym_kernel import rendering
+from aigym_kernel import scores as counts
 from aigym_kernel.errors import AigymError, SandboxError, check_whole
 from aigym_kernel.judge import judge, unjudged
 from aigym_kernel.judge.llm import Model
@@ -142,8 +142,7 @@ def pass_at_k(n: int, c: int, k: int) -> float: ...
 @overload
 def pass_at_k(n: Iterable[Score], *, k: int) -> float: ...
 def pass_at_k(n: int | Iterable[Score], c: int | None = None, k: int | None = None) -> float:
-    """The probability that of ``k`` solutions drawn from ``n``, of which ``c`` pass, at least one passes:
-    1 - C(n-c, k) / C(n, k), the unbiased estimator of Chen et al. 2021 (arXiv:2107.03374, section 2.1).
+    """`scores.pass_at_k`: how probably one of ``k`` solutions drawn from ``n``, of which ``c`` pass, passes.
 
     Instead of ``n`` and ``c`` it takes scores, of one task or of several: then it is the mean over the tasks.
     Scores that could not be judged are left out.
@@ -151,15 +150,10 @@ def pass_at_k(n: int | Iterable[Score], c: int | None = None, k: int | None = No
     Raises:
         AigymError: ``k`` is more than there are solutions (of some task), or not a whole number from 1 on.
     """
+    if not isinstance(n, Iterable):
+        return counts.pass_at_k(n, cast(int, c), cast(int, k))
     check_whole("k", k, 1)
     assert k is not None
-    if not isinstance(n, Iterable):
-        check_whole("n", n, 1)
-        check_whole("c", c, 0, n)
-        assert c is not None
-        if k > n:
-            raise AigymError(f"k={k} is more than the n={n} solutions that there are")
-        return 1.0 - math.comb(n - c, k) / math.comb(n, k)
     tasks: dict[str, list[bool]] = defaultdict(list)
     for score in n:
         tasks[score.task_id] += [] if score.total is None else [score.passed]
@@ -168,4 +162,4 @@ def pass_at_k(n: int | Iterable[Score], c: int | None = None, k: int | None = No
     for task_id, passed in tasks.items():
         if len(passed) < k:
             raise AigymError(f"k={k}, but only {len(passed)} solutions of task {task_id!r} were judged")
-    return sum(pass_at_k(len(p), sum(p), k) for p in tasks.values()) / len(tasks)
+    return sum(counts.pass_at_k(len(p), sum(p), k) for p in tasks.values()) / len(tasks)

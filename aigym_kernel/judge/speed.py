@@ -84,11 +84,14 @@ def _verdict(check: SpeedCheck, turns: list[tuple[_Time, _Time]]) -> Verdict:
     shortest = [min(turn[side].wall_s for turn in turns) for side in (0, 1)]
     ratio = max(statistics.median(ratios), shortest[1] / shortest[0])
     value = min(1.0, max(0.0, (check.at_zero - ratio) / (check.at_zero - check.at_full)))
-    return Verdict(
-        value=value,
-        feedback=f"{ratio:.2f} times the reference's time over {len(turns)} turns, {min(ratios):.2f} to "
-        f"{max(ratios):.2f} (full points up to {check.at_full:g}, none from {check.at_zero:g})",
-    )
+    # Full points read the same whenever they are had: what was measured is evidence then.
+    told = f"at most {check.at_full:g} times the reference's time over {len(turns)} turns"
+    if value < 1.0:
+        told = (
+            f"{ratio:.2f} times the reference's time over {len(turns)} turns, {min(ratios):.2f} to "
+            f"{max(ratios):.2f} (full points up to {check.at_full:g}, none from {check.at_zero:g})"
+        )
+    return Verdict(value=value, feedback=told, evidence={"ratio": ratio, "ratios": ratios})
 
 
 def _run(

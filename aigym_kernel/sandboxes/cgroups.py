@@ -8,7 +8,8 @@
 Version 2 wants a folder above this process' own group that its user may write to and that hands the memory
 controller on (systemd does both for a user's own services); version 1 a writable memory group. Groups lie
 beside this process' own or in it, so its own limits hold for them too. They are called
-``aigym-<pid>-<start>-<number>`` after their owner; `watch` removes those of an owner that was killed.
+``aigym-<pid>-<start>-<pid namespace>-<number>`` after their owner; `watch` removes those of an owner that was
+killed.
 
 Not here: what a run's processes map (`inside.tree` looks at that too), limits other than memory.
 Source: cgroups(7); the kernel's admin-guide/cgroup-v1/memory and admin-guide/cgroup-v2.
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from aigym_kernel.sandboxes.owners import Owner
 
-_NAME = re.compile(r"aigym-(\d+)-(\d+)-\d+")
+_NAME = re.compile(r"aigym-(\d+)-(\d+)-(\d+)-\d+")
 _numbers = itertools.count(1)
 
 
@@ -140,8 +141,7 @@ def make(most: int) -> Group | None:
     found = place(os.getpid())
     if found is None:
         return None
-    owner = Owner.this()
-    folder = found.folder / f"aigym-{owner.pid}-{owner.start}-{next(_numbers)}"
+    folder = found.folder / f"{_prefix(Owner.this())}{next(_numbers)}"
     try:
         folder.mkdir()
     except OSError:
@@ -161,7 +161,7 @@ def make(most: int) -> Group | None:
 def place(_process: int) -> Place | None:
     """Where this process may make groups; found out by making one."""
     for version, folder in _candidates():
-        trial = folder / f"aigym-{os.getpid()}-{Owner.this().start}-0"
+        trial = folder / f"{_prefix(Owner.this())}0"
         try:
             trial.mkdir()
         except OSError:
@@ -213,13 +213,21 @@ def _hierarchies() -> Iterator[tuple[int, Path, Path]]:
 
 def groups() -> list[tuple[Path, Owner]]:
     """All boxes' groups, wherever on this machine they lie."""
+    here = Owner.this().where.partition("[")[0]
     return [
-        (Path(folder, name), Owner(pid=int(found[1]), start=int(found[2])))
+        (Path(folder, name), Owner(pid=int(found[1]), start=int(found[2]), where=f"{here}[{found[3]}]"))
         for _, root, _ in _hierarchies()
         for folder, names, _ in os.walk(root)
         for name in names
         if (found := _NAME.fullmatch(name))
     ]
+
+
+def _prefix(owner: Owner) -> str:
+    """With its namespace: whoever sees the groups of another one, as from a container, finds none of its
+    processes, and would take each group that is still empty for abandoned."""
+    space = owner.where.partition("[")[2].rstrip("]")
+    return f"aigym-{owner.pid}-{owner.start}-{space}-"
 
 
 def clean() -> None:
@@ -233,10 +241,10 @@ def clean() -> None:
 #: Waits for the end of its input, which is this process' end, and removes its groups: boxes end with it.
 _WATCH = """
 cd /; read -r _
-for _ in 1 2 3 4 5 6 7 8 9; do
-    for group in "$0"-*; do rmdir "$group"; done
+for pause in 0.1 0.2 0.5 1 2 5 10 20 40; do
+    for group in "$0"*; do rmdir "$group"; done
     [ -e "$group" ] || exit 0
-    sleep 0.2
+    sleep "$pause"
 done
 """
 
@@ -248,9 +256,8 @@ def watch() -> None:
     if found is None:
         return
     clean()
-    owner = Owner.this()
     theirs, _ = os.pipe()  # this process' end is never closed: the kernel does it
-    command = ["sh", "-c", _WATCH, str(found.folder / f"aigym-{owner.pid}-{owner.start}")]
+    command = ["sh", "-c", _WATCH, str(found.folder / _prefix(Owner.this()))]
     with contextlib.suppress(OSError):
         os.posix_spawn(
             "/bin/sh",

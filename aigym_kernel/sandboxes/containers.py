@@ -126,7 +126,7 @@ class _AttachedLink:
 
     def ended_for_memory(self) -> bool:
         filters = {"container": self._name, "event": "oom"}
-        until = int(time.time()) + 1  # without an end, events would be waited for
+        until = int(time.time()) + 2  # a second or two: the event may come after the end of the stream
         with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
             return any(self._client.events(since=self._since, until=until, filters=filters))
         return False
@@ -264,6 +264,20 @@ def connect() -> docker.DockerClient:
         return _client(os.getpid())
     except docker.errors.DockerException as error:
         raise _refused(error) from None
+
+
+def image_id() -> str:
+    """The id of the image that boxes are made of, which is a hash of its content.
+
+    Raises:
+        SandboxError: no daemon answers, or it has no such image.
+    """
+    try:
+        return str(connect().images.get(IMAGE).id)
+    except docker.errors.ImageNotFound:
+        raise SandboxError(f"Docker has no image {IMAGE!r}. Build it: {BUILD}") from None
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise SandboxError(f"Docker does not tell about image {IMAGE!r}: {error}") from None
 
 
 @lru_cache(maxsize=1)

@@ -57,11 +57,12 @@ def leftovers() -> list[Leftover]:
     return found
 
 
-def prune() -> list[Leftover]:
-    """Remove what is abandoned; what was removed. A control group in which a process is stays."""
+def prune(*, images: bool = True) -> list[Leftover]:
+    """Remove what is abandoned, ``images`` too or boxes alone; what was removed. A control group in which a
+    process is stays."""
     removed = []
     for each in leftovers():
-        if each.abandoned and _removed(each):
+        if each.abandoned and (images or each.kind != "image") and _removed(each):
             removed.append(each)
     return removed
 

@@ -41,9 +41,9 @@ class Execution:
     (``stderr`` is the compiler's, times are 0); ``sandbox_error`` the sandbox broke, never
     the program's fault. ``exit_code`` is None unless the program ended by itself. ``wall_s`` and ``cpu_s``
     are seconds, ``peak_memory_mb`` MiB over the whole process tree (from its control group, which counts
-    what was written to the box's disks too; else looked at every 10 ms, and 0 for a program that was
-    faster); output is decoded as UTF-8 with replacement and cut at the limit. ``detail`` names the limit
-    that decided, or that a program met which then failed.
+    what was written to the box's disks too; else looked at every 10 ms, so that 0 is of a program that was
+    faster and not ended for its memory); output is decoded as UTF-8 with replacement and cut at the limit.
+    ``detail`` names the limit that decided, or that a program met which then failed.
     """
 
     status: Status

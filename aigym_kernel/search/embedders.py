@@ -165,8 +165,11 @@ def load(model: str) -> Embedder:
         AigymError: sentence-transformers is not installed, or there is no such model on this machine.
     """
     folder = Path(model).expanduser()
-    if folder.is_dir():
-        return _loaded(str(folder.resolve()), f"{folder.resolve().name}-{_state(folder)}")
+    try:
+        if folder.is_dir():
+            return _loaded(str(folder.resolve()), f"{folder.resolve().name}-{_state(folder)}")
+    except OSError as error:
+        raise AigymError(f"embedder={model!r}: {error.filename} cannot be read: {error.strerror}") from None
     return _loaded(model, model)
 
 

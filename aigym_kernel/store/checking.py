@@ -101,7 +101,7 @@ def _held(folder: Path) -> list[segments.Key]:
     if path is None:
         return []
     try:
-        with duckdb.connect() as connection:
+        with index.connect() as connection:
             return list(index.attach(connection, path))
     except (index.Outdated, duckdb.Error, OSError):
         return []
@@ -132,7 +132,7 @@ def _index(folder: Path) -> Iterator[Problem]:
     if path is None:
         return
     try:
-        with duckdb.connect() as connection:
+        with index.connect() as connection:
             index.attach(connection, path)
     except index.Outdated:
         return

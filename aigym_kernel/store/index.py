@@ -217,6 +217,14 @@ def _remove_leftovers(folder: Path) -> None:
             leftovers.remove(place, unfinished)
 
 
+def connect(path: str = ":memory:", **config: str) -> duckdb.DuckDBPyConnection:
+    """A database without DuckDB's progress: in a notebook that would be a black bar in whichever cell runs,
+    once a query takes longer than two seconds."""
+    connection = duckdb.connect(path, config=dict(config))
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
 def _newest(index: Path) -> int:
     numbers = [int(m[1]) for p in index.iterdir() if (m := _GENERATION.fullmatch(p.name))]
     return max(numbers, default=0)
@@ -225,7 +233,7 @@ def _newest(index: Path) -> int:
 def _copy(present: Path, temporary: Path) -> bool:
     """Copies a generation to go on from; False if it cannot be used."""
     try:
-        with duckdb.connect() as connection:
+        with connect() as connection:
             attach(connection, present)
     except (Outdated, duckdb.Error, OSError):
         return False
@@ -235,7 +243,7 @@ def _copy(present: Path, temporary: Path) -> bool:
 
 def _fill(folder: Path, path: Path, *, fresh: bool) -> bool:
     """Brings a generation's file up to date; returns whether that changed it."""
-    with duckdb.connect(str(path)) as connection:
+    with connect(str(path)) as connection:
         if fresh:
             for table, columns in _OWN.items():
                 connection.execute(f"CREATE TABLE {table} ({columns})")

@@ -2,7 +2,8 @@
 
 Runs are compared by the content of their segments. One that is not here is copied as a whole; one of which
 all that the other store has is here already is skipped; one that has grown there gets what is new. Two
-different runs of one id are a collision. All of this is found out before anything is copied.
+different runs of one id are a collision. All of this is found out before anything is copied. Pickles (an
+environment or network of the user's) are not: reading one runs code.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _missing(mine: Path, theirs: Path) -> list[str] | None:
     """The files that are only there, in the order in which they are to appear; None if the two are different
     runs. Segments here that are not there mean that this run went on, so that it cannot take in others."""
     if not mine.exists():
-        return files(theirs)
+        return [name for name in files(theirs) if not is_code(name)]
     here, there = set(_segments(mine)), _segments(theirs)
     both = ["run.json", *(name for name in there if name in here)]
     if any(_differ(mine / name, theirs / name) for name in both):
@@ -61,6 +62,11 @@ def _missing(mine: Path, theirs: Path) -> list[str] | None:
     if new and not here <= set(there):
         return None
     return [*new, *(name for name in ("status.json",) if new and (theirs / name).exists())]
+
+
+def is_code(name: str) -> bool:
+    """Whether a file of a run is a pickle, also where disks tell no case apart: none comes from elsewhere."""
+    return name.casefold().endswith(".pkl")
 
 
 def _segments(run: Path) -> list[str]:

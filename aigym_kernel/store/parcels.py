@@ -18,6 +18,7 @@ import secrets
 import shutil
 import stat
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from aigym_kernel.store.store import Store
 
 FILES = ("run.json", "status.json", "log.txt", waypoints.NAME)
-PICKLE = "artifacts/make_env.pkl"
-"""The user's function that builds the environment. Reading one runs code: none is taken from a file."""
 MOST_GROWTH, ALWAYS_ALLOWED = 20, 64 * 2**20
 MOST_FILES = 200_000
 _BLOCK = 2**20
@@ -51,10 +50,10 @@ _TRIES = 20
 def export_run(store: Store, run_id: str, path: Path) -> Path:
     """Writes a run to a new file; see `Run.export`."""
     run = store.run_folder(store.run(run_id).run_id)
-    if path.exists():
-        raise ExchangeError(f"{path} exists already; choose another name, or move it away")
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
+        if path.exists():
+            raise ExchangeError(f"{path} exists already; choose another name, or move it away")
         for _ in range(_TRIES):
             try:
                 _pack(run, partial)
@@ -69,7 +68,8 @@ def export_run(store: Store, run_id: str, path: Path) -> Path:
     except OSError as error:
         raise ExchangeError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     return path
 
 
@@ -138,7 +138,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
         if entry.filename in seen:
             raise ExchangeError(f"{path} is refused: it holds {entry.filename!r:.200} twice")
         seen.add(entry.filename)
-    return [entry for entry in entries if entry.filename != PICKLE]
+    return [entry for entry in entries if not merging.is_code(entry.filename)]
 
 
 def _problem(entry: zipfile.ZipInfo) -> str | None:

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from aigym_kernel.errors import StoreError
 
-RunKind = Literal["train", "rollout", "notebook", "import"]
+RunKind = Literal["train", "rollout", "notebook", "bench", "import"]
 RunState = Literal["queued", "running", "paused", "done", "failed", "stopped", "killed"]
 ACTIVE: tuple[RunState, ...] = ("queued", "running", "paused")
 """The states in which a process works on a run, or waits to."""

@@ -38,22 +38,24 @@ VERSION = 1
 
 # How many stores' databases a process keeps.
 _KEEP = 4
+_ELSEWHERE = "let AIGYM_DATA (or what Store() was given) name a folder of yours"
 
 # Checks
 
 
 def check_folder(folder: Path) -> None:
-    """Refuses a store's folder that is a file, or lies below one.
+    """Refuses a store's folder that is a file, lies below one, or may not be looked into.
 
     Raises:
-        StoreError: naming the file.
+        StoreError: naming the file or folder.
     """
-    place = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    try:
+        (folder / "store.json").exists()
+        place = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+    except OSError as e:
+        raise StoreError(f"{folder} cannot be read: {e.strerror}; {_ELSEWHERE}") from None
     if place.exists() and not place.is_dir():
-        raise StoreError(
-            f"{place} is a file, so there can be no store in {folder}; let AIGYM_DATA (or what Store() was "
-            "given) name a folder"
-        )
+        raise StoreError(f"{place} is a file, so there can be no store in {folder}; {_ELSEWHERE}")
 
 
 def check_version(folder: Path) -> None:
@@ -256,9 +258,7 @@ def memory() -> int:
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(
-        config={"memory_limit": f"{memory() >> 20}MiB", "autoload_known_extensions": "false"}
-    )
+    return index.connect(memory_limit=f"{memory() >> 20}MiB", autoload_known_extensions="false")
 
 
 # By process: what a parent's threads held is nobody's in its forked child.

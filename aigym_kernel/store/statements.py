@@ -79,6 +79,7 @@ class _Running:
 
     folder: Path
     cursor: duckdb.DuckDBPyConnection
+    begun: threading.Event = field(default_factory=threading.Event)
     wake: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
 
@@ -105,23 +106,28 @@ def run(folder: Path, cursor: duckdb.DuckDBPyConnection, work: Callable[[], T], 
     errors: list[BaseException] = []
 
     def target() -> None:
+        one.begun.set()
         try:
-            values.append(work())
+            if not one.wake.is_set():
+                values.append(work())
         except BaseException as error:
             errors.append(error)
         finally:
             one.done.set()
             one.wake.set()
 
-    threading.Thread(target=target, name="aigym-sql", daemon=True).start()
+    thread = threading.Thread(target=target, name="aigym-sql", daemon=True)
     _running.add(one)
     try:
+        thread.start()
         in_time = one.wake.wait(timeout_s)
         ended = one.done.is_set()
     finally:
         _running.discard(one)
+        # Ctrl-C may come before the thread has begun: then it does nothing any more.
+        one.wake.set()
         # An interrupt that comes before the statement has begun does nothing, so that one is not enough.
-        while not one.done.wait(0.01):
+        while one.begun.is_set() and not one.done.wait(0.01):
             cursor.interrupt()
     if values and ended:
         return values[0]

@@ -193,7 +193,7 @@ class Store:
 
     def merge(self, other: Store | Path | str) -> list[str]:
         """Copies the runs of another store into this one; returns the ids of those that were new or had
-        grown. Runs that are here already are skipped.
+        grown. Runs that are here already are skipped; code (pickles) stays there, as with `import_run`.
 
         Raises:
             StoreError: there is no store, or it is this one; runs there have the id of a different run here

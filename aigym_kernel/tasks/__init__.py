@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aigym_kernel import documents, rendering, settings
 from aigym_kernel.errors import AigymError, TaskError, UnknownName
+from aigym_kernel.settings import task_ids
 from aigym_kernel.tasks import aigym, splits
 from aigym_kernel.tasks.checks import (
     TYPES,
@@ -112,15 +113,14 @@ def load_task(id_or_path: str | Path, *, checks: Mapping[str, Any] | None = None
         raise TaskError(f"{rendering.short(str(file), 200)}: cannot be read: {told}") from None
 
 
-def task_ids() -> list[str]:
-    """The ids of all tasks, sorted: the names of folders that hold a task.yaml."""
-    return sorted(p.parent.name for p in settings.tasks_dir().glob("*/task.yaml"))
-
-
 def _tasks_dir() -> Path:
     """`settings.tasks_dir()`. Raises TaskError: it is no folder."""
     folder = settings.tasks_dir()
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as e:
+        raise TaskError(f"{folder}: cannot be read: {e.strerror}; set AIGYM_TASKS to another one") from None
+    if not there:
         raise TaskError(f"tasks are read from {folder}, which is no folder; set AIGYM_TASKS to one that is")
     return folder
 
@@ -169,7 +169,8 @@ _SCHEMA = documents.Schema(
 def _read_task(source: Path, checks: Mapping[str, Any] | None) -> Task:
     data, folder = documents.read(source), source.parent
     if not isinstance(data, dict):
-        raise TaskError(f"{source}: expected keys such as id, title and prompt, got {documents.shown(data)}")
+        got = "it is empty" if data is None else f"got {documents.shown(data)}"
+        raise TaskError(f"{source}: expected keys such as id, title and prompt; {got}")
     beside = {
         "folder": folder,
         "files": _read_folder(folder / "files"),

@@ -16,7 +16,7 @@ from pydantic import Field, StrictBool
 
 from aigym_kernel import rendering
 from aigym_kernel.tasks.checks import Check, FunctionCase, OutputCase
-from aigym_kernel.tasks.fields import FORBID, Count, LanguageName, Text
+from aigym_kernel.tasks.fields import FORBID, Count, Identifier, LanguageName, Text
 from aigym_kernel.tasks.limits import Limits
 
 Label = Annotated[str | int | float, Field(union_mode="left_to_right")]
@@ -58,7 +58,7 @@ class Task:
     ``labels``: what its source says of it beyond that, such as category and version.
     """
 
-    id: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+    id: Identifier
     title: Text
     kind: Kind
     prompt: Text

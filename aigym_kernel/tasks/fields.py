@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
+
+def _path_of_a_file(value: object) -> object:
+    """Refuses what stands where a file is to be named, such as the cases themselves."""
+    if isinstance(value, dict | list):
+        raise PydanticCustomError("file", "it should be the path of a file, such as hidden/cases.yaml")
+    return value
+
+
+def _identifier(value: str) -> str:
+    if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", value):
+        raise PydanticCustomError("id", "it should be of letters a to z, digits and single hyphens: two-sum")
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(_identifier)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -16,7 +33,7 @@ Tolerance = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 LanguageName = Literal["python", "bash", "javascript", "c", "cpp", "java", "go", "rust", "r"]
 WorkFile = Annotated[str, Field(min_length=1), "a file below the working folder"]
-HiddenFile = Annotated[str, Field(min_length=1), "a file in hidden/"]
+HiddenFile = Annotated[str, BeforeValidator(_path_of_a_file), Field(min_length=1), "a file in hidden/"]
 """A field of this type (or optional, in a tuple, in a mapping) is checked to name a file that is there."""
 FORBID = ConfigDict(extra="forbid")
 

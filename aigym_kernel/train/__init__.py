@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from aigym_kernel.batches import Update
 from aigym_kernel.train import dqn as _dqn
@@ -26,16 +27,18 @@ from aigym_kernel.train.ppo import PPOConfig, ppo
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """A way to train, by name: its configuration, what checks an environment for it, its generator."""
+    """A way to train, by name: its configuration, what checks an environment for it and gives its spaces, the
+    policy that it begins with, its generator."""
 
     config: type[PPOConfig] | type[DQNConfig]
-    check: Callable[..., None]
+    check: Callable[..., tuple[Any, Any]]
+    begin: Callable[..., Policy]
     train: Callable[..., Iterator[Update]]
 
 
 ALGORITHMS = {
-    "ppo": Algorithm(config=PPOConfig, check=_ppo.check, train=ppo),
-    "dqn": Algorithm(config=DQNConfig, check=_dqn.check, train=dqn),
+    "ppo": Algorithm(config=PPOConfig, check=_ppo.check, begin=_ppo.begin, train=ppo),
+    "dqn": Algorithm(config=DQNConfig, check=_dqn.check, begin=_dqn.begin, train=dqn),
 }
 
 __all__ = [

@@ -43,10 +43,10 @@ def sample(
 ) -> torch.Tensor:
     """One action per row of ``outputs`` (B, outputs), drawn from the distribution."""
     if isinstance(space, spaces.Discrete):
-        return torch.multinomial(outputs.softmax(-1), 1, generator=generator).squeeze(-1)
+        return _drawn(outputs, generator)
     if isinstance(space, spaces.MultiDiscrete):
         parts = outputs.split(_groups(space), -1)  # type: ignore[no-untyped-call]
-        return torch.cat([torch.multinomial(p.softmax(-1), 1, generator=generator) for p in parts], -1)
+        return torch.stack([_drawn(part, generator) for part in parts], -1)
     if isinstance(space, spaces.MultiBinary):
         even = torch.rand(outputs.shape, generator=generator, device=outputs.device)
         return (even < outputs.sigmoid()).long()
@@ -109,6 +109,13 @@ def _groups(space: spaces.MultiDiscrete) -> list[int]:
     """How many choices each part has."""
     groups: list[int] = space.nvec.ravel().tolist()
     return groups
+
+
+def _drawn(logits: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """What torch.multinomial draws, to the last bit: the first of independent exponential clocks of rate p.
+    But that looks for NaN first: a GPU is waited for, or, on finding one, of no more use to the process."""
+    chances = logits.softmax(-1)
+    return (chances / torch.empty_like(chances).exponential_(1, generator=generator)).argmax(-1)
 
 
 def _of_logits(logits: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,6 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import torch
 from torch import nn
 
@@ -125,6 +126,11 @@ class Memory(nn.Module):
         return torch.cat(outputs), state
 
     def _run(self, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if torch.is_autocast_enabled(inputs.device.type):
+            # In float32: on CUDA these cells know float16 alone, whatever lower precision is asked for, and
+            # small gradients would vanish in it.
+            with torch.autocast(inputs.device.type, enabled=False):
+                return self._run(inputs.float(), state.float())
         if isinstance(self.cell, nn.GRU):
             out, hidden = self.cell(inputs, state.unsqueeze(0).contiguous())
             return out, hidden[0]
@@ -194,6 +200,20 @@ def kept(network: Any) -> Any:
     return tuple(layer.settings["units"] for layer in parse(network))
 
 
+def module_of(network: Any, space: gymnasium.Space[Any]) -> Any:
+    """A module of the user's, or what a function (or class) of theirs builds for an observation space."""
+    if isinstance(network, nn.Module):
+        return network
+    try:
+        return network(space)
+    except Exception as problem:
+        name = getattr(network, "__name__", type(network).__name__)
+        raise TrainingError(
+            f"network: {name}(observation_space) raised {type(problem).__name__}: {problem}; give a module "
+            "that is built, or a function from an observation space to one"
+        ) from problem
+
+
 def features_of(module: object, shape: tuple[int, ...]) -> int:
     """How many features a module of the user's gives for observations of ``shape``, found by trying."""
     if not isinstance(module, nn.Module):
@@ -202,9 +222,10 @@ def features_of(module: object, shape: tuple[int, ...]) -> int:
             "or a function from an observation space to an nn.Module"
         )
     name, was = type(module).__name__, module.training
+    where = next(module.parameters(), torch.zeros(())).device
     try:
         with torch.no_grad():
-            found = module.eval()(torch.zeros(2, *shape))
+            found = module.eval()(torch.zeros(2, *shape, device=where))
     except Exception as problem:
         raise TrainingError(
             f"network: {name} cannot take a batch of observations of shape (2, {', '.join(map(str, shape))})"

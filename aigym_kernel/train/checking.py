@@ -262,7 +262,7 @@ def _play(look: _Look, env: AnyEnv, steps: int, seed: int) -> None:
         for name, value in (("terminated", terminated), ("truncated", truncated)):
             if not isinstance(value, (bool, np.bool_)):
                 look.find("error", name, f"{name} is {value!r}, not a bool")
-        rewarded = rewarded or reward != 0
+        rewarded = rewarded or bool(np.any(reward != 0))
         changed = changed or not data_equivalence(first, observation)
         if terminated or truncated:
             lengths.append(length)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -106,22 +107,22 @@ class Checkpoint:
 
     def config_for(self, cls: type[C], given: C | None = None) -> C:
         """The configuration to go on with: the checkpoint's, or ``given``, which may differ in
-        `MAY_DIFFER` alone.
+        `MAY_DIFFER` alone. What the checkpoint's version did not have yet is as it is by default.
 
         Raises:
-            TrainingError: it has other fields than ``cls``, or ``given`` another value.
+            TrainingError: it has fields that ``cls`` has not, or ``given`` another value.
         """
         known, there = {field.name for field in fields(cls)}, set(self.config)  # type: ignore[arg-type]
-        if known != there:
-            odd = ", ".join(sorted(known ^ there))
+        if not there <= known:
+            odd = ", ".join(sorted(there - known))
             raise TrainingError(
                 f"{self.path} was written by aigym-kernel {self.versions.get('aigym-kernel', '?')}, whose "
                 f"{cls.__name__} has other fields than this one ({odd}); resume it with that version, or "
                 "start anew from its policy: policy=load(path).policy()"
             )
-        if given is None:
-            return cls(**self.config)
-        ours, theirs = _config(given), _plain(self.config)
+        if not isinstance(given, cls):  # None, or what its algorithm refuses
+            return cls(**self.config) if given is None else given
+        ours, theirs = _config(given), _plain(_config(cls(**self.config)))
         other = [name for name in sorted(known) if name not in MAY_DIFFER and ours[name] != theirs[name]]
         if other:
             words = ", ".join(f"{name}={theirs[name]!r} and not {ours[name]!r}" for name in other)
@@ -178,7 +179,7 @@ def save(
 
     target = Path(path)
     weights = {name: value.detach() for name, value in policy.state_dict().items()}
-    _check_finite(weights, f"not saved to {target}: ")
+    check_finite(weights, f"not saved to {target}: ")
     tensors = {f"policy/{name}": value for name, value in weights.items()}
     rest: State = {}
     for names, leaf in _leaves(state, ()):
@@ -210,7 +211,8 @@ def save(
             os.fsync(file.fileno())
         partial.replace(target)
     except (OSError, SafetensorError) as problem:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise TrainingError(f"the checkpoint {target} cannot be written: {problem}") from None
     return target
 
@@ -239,7 +241,7 @@ def load(path: str | Path, algo: str | None = None) -> Checkpoint:
         )
     except (KeyError, ValueError, TypeError, AttributeError) as problem:
         raise TrainingError(f"{where} is a checkpoint whose header is damaged: {problem!r}") from None
-    _check_finite(checkpoint.weights, f"{where} cannot be used: ")
+    check_finite(checkpoint.weights, f"{where} cannot be used: ")
     if algo is not None:
         checkpoint._check_algo(algo)
     return checkpoint
@@ -260,7 +262,7 @@ def load_policy(path: str | Path, network: Network | None = None) -> Policy:
     except _OnlyPolicy:
         return Policy.load(where, network=network)
     weights = {name.removeprefix("policy/"): value for name, value in tensors.items()}
-    _check_finite(weights, f"{where} cannot be used: ")
+    check_finite(weights, f"{where} cannot be used: ")
     return Policy.from_parts(json.loads(header["policy"]), weights, network)
 
 
@@ -324,7 +326,8 @@ def _check_format(header: Mapping[str, str], where: Path) -> None:
         )
 
 
-def _check_finite(weights: Mapping[str, torch.Tensor], what: str) -> None:
+def check_finite(weights: Mapping[str, torch.Tensor], what: str) -> None:
+    """Raise a TrainingError, which ``what`` begins, where a weight of a policy is NaN or infinite."""
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise TrainingError(

@@ -36,8 +36,8 @@ from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import actions as acting
 from aigym_kernel.train import checkpoints, configs
 from aigym_kernel.train.networks import Policy, one_thread
-from aigym_kernel.train.parts import check_present, restore, state_of
-from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
+from aigym_kernel.train.parts import check_present, check_sound, restore, state_of
+from aigym_kernel.train.schedules import Decay, Schedule, heed
 from aigym_kernel.trajectories import Trajectory
 
 Space = gymnasium.Space[Any]
@@ -75,11 +75,8 @@ class CloneConfig:
             whole=("n_epochs", "batch_size", "seed"),
             unit=("validation_fraction",),
             positive=("learning_rate", "max_grad_norm"),
+            flags=("normalize_observations",),
         )
-        if self.learning_rate_schedule not in SCHEDULES:
-            raise configs.wrong(self, "learning_rate_schedule", f"must be one of {', '.join(SCHEDULES)}")
-        if not isinstance(self.normalize_observations, bool):
-            raise configs.wrong(self, "normalize_observations", "must be True or False")
         if self.validation_fraction == 1:
             raise configs.wrong(self, "validation_fraction", "leaves nothing to learn from")
 
@@ -113,7 +110,12 @@ def clone(
         TrainingError: no steps, trajectories of different spaces, observations or actions that do not fit
             them, a checkpoint of another training.
     """
-    given = [one for one in trajectories if len(one)]
+    given = list(trajectories) if isinstance(trajectories, Iterable) else [trajectories]
+    if odd := [one for one in given if not isinstance(one, Trajectory)]:
+        raise TrainingError(
+            f"clone: {odd[0]!r:.100} is no Trajectory; aigym.load(run_id=...) gives recorded ones"
+        )
+    given = [one for one in given if len(one)]
     checkpoint = None if resume is None else checkpoints.load(resume, "clone")
     if checkpoint is not None:
         config = checkpoint.config_for(CloneConfig, config)
@@ -176,6 +178,7 @@ def clone(
         metrics["learning_rate"] = rate.at(epoch)
         metrics["steps_per_second"] = size / (time.perf_counter() - started)
         epoch += 1
+        check_sound(policy, "clone", epoch * size, rate.at(epoch - 1))
 
 
 Columns = tuple[NDArray[Any], NDArray[Any]]

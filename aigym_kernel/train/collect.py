@@ -26,7 +26,7 @@ from aigym_kernel.batches import Batch, empty
 from aigym_kernel.envs import EnvSource, env_id
 from aigym_kernel.envs.snake_torch import SnakeTorchEnv
 from aigym_kernel.envs.vector import Together, make_one
-from aigym_kernel.errors import TrainingError
+from aigym_kernel.errors import AigymError, EnvError, TrainingError
 from aigym_kernel.train import fast
 from aigym_kernel.train.collect_torch import take_steps
 from aigym_kernel.train.networks import Policy
@@ -46,16 +46,24 @@ def check_trainable(
     network: object = None,
     *,
     continuous: bool = True,
-) -> None:
-    """Builds one environment, looks at its spaces as `check_spaces` does, closes it. Raises what building
-    and `check_spaces` raise, and what `outline` does where layers of ``network`` do not fit."""
-    one = make_one(env, env_kwargs)
+) -> tuple[Any, Any]:
+    """The spaces of an environment, which is built, looked at as `check_spaces` does, and closed. Raises what
+    building and `check_spaces` raise, and what `outline` does where layers of ``network`` do not fit."""
+    try:
+        one = make_one(env, env_kwargs)
+    except AigymError:
+        raise
+    except Exception as problem:
+        raise EnvError(f"{env!r} raised {type(problem).__name__} while it was built: {problem}") from problem
     try:
         name = env if isinstance(env, str) else one.spec.id if one.spec else type(one.unwrapped).__name__
-        check_spaces(one.observation_space, one.action_space, name, continuous=continuous)
+        seen: Any = getattr(one, "observation_space", None)
+        act: Any = getattr(one, "action_space", None)
+        check_spaces(seen, act, name, continuous=continuous)
         if network is not None:
             algo = "ppo" if continuous else "dqn"
             outline(network, one.observation_space, one.action_space, name=name, algo=algo)
+        return seen, act
     finally:
         one.close()
 

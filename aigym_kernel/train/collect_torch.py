@@ -4,7 +4,8 @@ host, and nothing waited for, until all steps are taken.
     stretch = take_steps(envs, policy, n_steps, generator)
     stretch.observations                                    (T + 1, N, ...), on the device
 
-For `train.collect`, which cuts the trajectories. Tried on the CPU only.
+Snake's obstacles are the exception: see `envs.snake_torch`. For `train.collect`, which cuts the trajectories.
+Tried on the CPU only.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def take_steps(envs: SnakeTorchEnv, policy: Policy, n_steps: int, generator: tor
     return Stretch(
         observations=observations,
         actions=torch.stack(actions),
-        rewards=torch.stack(rewards).double().cpu().numpy(),
+        rewards=torch.stack(rewards).cpu().double().numpy(),
         dones=torch.stack(dones).cpu().numpy(),
         ends=[(t, index, seed) for t, index, seed, *_ in rows],
         infos=[_info(end, apples, length) for *_, end, apples, length in rows],

@@ -15,6 +15,7 @@ import numpy as np
 from aigym_kernel.envs.vector import BACKENDS
 from aigym_kernel.errors import TrainingError, UnknownName
 from aigym_kernel.train.layers import parse
+from aigym_kernel.train.schedules import SCHEDULES
 
 C = TypeVar("C")
 
@@ -26,10 +27,12 @@ def check(
     unit: Sequence[str] = (),
     positive: Sequence[str] = (),
     not_negative: Sequence[str] = (),
+    flags: Sequence[str] = (),
 ) -> None:
     """Raise a TrainingError for the first named field that is not a whole number (``seed`` from 0, the
-    others from 1 on), not in [0, 1], not above 0, not from 0 on, or for a ``network`` that is no layers; an
-    UnknownName for a ``vectorize`` that is no backend."""
+    others from 1 on), not in [0, 1], not above 0, not from 0 on, not True or False,
+    for a ``..._schedule`` that is none, or for a ``network`` that is no layers; an UnknownName for a
+    ``vectorize`` that is no backend."""
     if getattr(config, "vectorize", "auto") not in BACKENDS:
         raise UnknownName("backend (vectorize)", config.vectorize, BACKENDS)
     parse(config.network)
@@ -50,6 +53,12 @@ def check(
     for name in not_negative:
         if not 0 <= _number(config, name) < math.inf:
             raise wrong(config, name, "must be a number from 0 on")
+    for name in flags:
+        if not isinstance(getattr(config, name), bool):
+            raise wrong(config, name, "must be True or False")
+    for name in (field.name for field in fields(config) if field.name.endswith("_schedule")):
+        if getattr(config, name) not in SCHEDULES:
+            raise wrong(config, name, f"must be one of {', '.join(SCHEDULES)}")
 
 
 def wrong(config: Any, name: str, rule: str) -> TrainingError:

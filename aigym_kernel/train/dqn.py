@@ -34,12 +34,12 @@ from aigym_kernel.batches import Update, empty, join
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train import checkpoints, configs, fast, presets
+from aigym_kernel.train import acceleration, checkpoints, configs, fast, presets
 from aigym_kernel.train.collect import Collector, Finished, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
-from aigym_kernel.train.parts import check_present, restore, state_of
+from aigym_kernel.train.parts import check_present, check_sound, copy_of, restore, state_of
 from aigym_kernel.train.replay import Batch, Replay
-from aigym_kernel.train.schedules import Decay, heed
+from aigym_kernel.train.schedules import Decay, Schedule, heed
 
 Space = gymnasium.Space[Any]
 
@@ -53,14 +53,15 @@ class DQNConfig:
 
     ``total_timesteps`` environment steps, in rounds of ``n_envs`` x ``train_freq``, each followed by
     ``gradient_steps`` batches of ``batch_size`` transitions out of the last ``buffer_size``, once
-    ``learning_starts`` steps are there. ``learning_rate`` falls linearly to 0. ``gamma`` discounts per step,
-    returns run over ``n_step`` steps. The target network moves by the share ``tau`` every
+    ``learning_starts`` steps are there. ``learning_rate`` falls to 0 if its schedule is ``linear``. ``gamma``
+    discounts per step, returns run over ``n_step`` steps. The target network moves by the share ``tau`` every
     ``target_update_interval`` batches (``tau`` 1 copies it). The share of random actions falls linearly from
     ``exploration_initial_eps`` to ``exploration_final_eps`` over ``exploration_fraction`` of the training.
     ``double``: the online network chooses the next action, the target network values it. ``dueling``: see
     `Policy`. ``priority_exponent`` 0 replays evenly; the correction's exponent rises from
     ``priority_correction`` to 1. Gradients are cut at norm ``max_grad_norm``; ``network``: units per
-    layer, or layers as data (see `Policy`). ``vectorize``: one of `envs.vector.BACKENDS`.
+    layer, or layers as data (see `Policy`). ``vectorize``: one of `envs.vector.BACKENDS`. ``precision``
+    (``float32`` or ``bfloat16``, of matrix products) and ``compile``: see `acceleration`.
 
     Raises:
         TrainingError: a value that cannot be.
@@ -74,6 +75,7 @@ class DQNConfig:
     buffer_size: int = 100_000
     learning_starts: int = 2_000
     learning_rate: float = 1e-3
+    learning_rate_schedule: Schedule = "linear"
     gamma: float = 0.99
     n_step: int = 3
     tau: float = 0.01
@@ -90,6 +92,8 @@ class DQNConfig:
     vectorize: str = "auto"
     seed: int = 0
     device: str | None = None
+    precision: acceleration.Precision = "float32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         configs.check(
@@ -103,10 +107,9 @@ class DQNConfig:
                 *("priority_exponent", "priority_correction"),
             ),
             positive=("learning_rate", "max_grad_norm", "tau"),
+            flags=("double", "dueling"),
         )
-        for name in ("double", "dueling"):
-            if not isinstance(getattr(self, name), bool):
-                raise configs.wrong(self, name, "must be True or False")
+        acceleration.check(self)
         if self.tau > 1:
             raise configs.wrong(self, "tau", "must be a share of at most 1")
         if self.learning_starts > self.buffer_size:
@@ -125,16 +128,18 @@ class DQNConfig:
         return configs.preset(cls, presets.DQN, env_id, changes)
 
 
-def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, network: object = None) -> None:
+def check(
+    env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, network: object = None
+) -> tuple[Space, Space]:
     """Whether DQN can train on an environment: builds one, looks at its spaces, and whether the
-    layers of ``network`` fit them, closes it.
+    layers of ``network`` fit them, closes it. Returns its spaces, of observations and actions.
 
     Raises:
         UnknownName: no environment has this id.
         TrainingError: a space that the network cannot handle; actions that are not Discrete.
         AigymError: the environment refuses ``env_kwargs`` or needs a package that is not here.
     """
-    check_trainable(env, env_kwargs, network, continuous=False)
+    return check_trainable(env, env_kwargs, network, continuous=False)
 
 
 def dqn(
@@ -147,15 +152,16 @@ def dqn(
 ) -> Generator[Update, Mapping[str, Any] | None, None]:
     """Train a policy; yields an Update with no metrics at step 0, then one after each 1,000 steps or more.
 
-    ``updates.send({"learning_rate": x})`` gives the next update: the rate is x from there on, and falls from
-    x to 0. ``update.checkpoint(path)`` writes all that the training needs to go on from there, the replay
-    buffer included: with a full one of 100,000 transitions about as many times 2 observations.
+    ``updates.send({"learning_rate": x})`` gives the next update: the rate is x from there on; a linear one
+    falls from x to 0. ``update.checkpoint(path)`` writes all that the training needs to go on from there, the
+    replay buffer included: with a full one of 100,000 transitions about as many times 2 observations.
 
     Args:
         env: an environment's id, or a function that builds one.
         config: default: the preset for this id, or the checkpoint's.
         env_kwargs: passed to each environment.
-        policy: one to start from; a copy of it is trained, with its own network. A module: see `Policy`.
+        policy: one to start from; a copy of it is trained, with its own network. A module, or a function
+            that builds one: see `Policy`.
         resume: a checkpoint of a training on this environment. The first Update is the one at which it was
             written, with its metrics and without its trajectories; the rest is what would have come, on the
             CPU to the last bit.
@@ -173,13 +179,11 @@ def dqn(
         UnknownName, TrainingError: see `schedules.heed`, for what was sent.
     """
     checkpoint = None if resume is None else checkpoints.load(resume, "dqn")
-    if config is None and checkpoint is None:
-        config = DQNConfig.preset(env if isinstance(env, str) else "")
-    if not isinstance(config, DQNConfig | None):
-        raise TrainingError(f"dqn: config={config!r} is no DQNConfig; see DQNConfig.preset")
     if checkpoint is not None:
         config = checkpoint.config_for(DQNConfig, config)
-    assert config is not None
+    config = DQNConfig.preset(env if isinstance(env, str) else "") if config is None else config
+    if not isinstance(config, DQNConfig):
+        raise TrainingError(f"dqn: config={config!r} is no DQNConfig; see DQNConfig.preset")
     check(env, env_kwargs)
     device = settings.device(config.device)
     generator = torch.Generator(device).manual_seed(config.seed)
@@ -195,8 +199,7 @@ def dqn(
             learned = checkpoint.policy(None if policy is None else begin(policy, seen, act, config))
         batch = config.n_envs * config.train_freq
         rounds = math.ceil(config.total_timesteps / batch)
-        learner = Learner(learned.to(device), config, rounds)
-        finished = Finished()
+        learner, finished = Learner(learned.to(device), config, rounds), Finished()
         parts: dict[str, Any] = {"collector": collector, "finished": finished, "learner": learner}
         parts["generator"] = generator
         done, metrics = 0, dict[str, float]()
@@ -240,6 +243,7 @@ def dqn(
                 played.append(rollout.trajectories)
             trajectories = join(played)
             finished.add(trajectories)
+            check_sound(learned, "dqn", done * batch, learner.rate.at(done - 1))
             metrics = learner.metrics() | finished.metrics()
             metrics["epsilon"] = learned.epsilon
             metrics["steps_per_second"] = (done - before) * batch / (time.perf_counter() - started)
@@ -251,24 +255,22 @@ def begin(policy: Policy | nn.Module | None, seen: Space, act: Space, config: DQ
     """The policy that a training starts with: a new one, or a copy of the one that was given.
 
     Raises:
-        TrainingError: it is for other spaces, gives no action values, or is recurrent.
+        TrainingError: it is for other spaces, gives no action values, is recurrent, has NaN weights, or
+            cannot be copied or compiled.
     """
+    given: Any = config.network if policy is None else copy_of(policy, seen, act, algo="dqn")
     if not isinstance(policy, Policy):
-        network = config.network if policy is None else copy.deepcopy(policy)
         random = torch.Generator().manual_seed(config.seed)
-        return Policy(seen, act, network, random, head="dueling" if config.dueling else "q")
-    for kind, own, theirs in (
-        ("observation_space", policy.observation_space, seen),
-        ("action_space", policy.action_space, act),
-    ):
-        if own != theirs:
-            raise TrainingError(f"dqn: policy was made for {kind} {own}, the environment has {theirs}")
-    if policy.head == "actor-critic":
+        given = Policy(seen, act, given, random, head="dueling" if config.dueling else "q")
+    elif policy.head == "actor-critic":
         raise TrainingError(
             "dqn: policy has the head 'actor-critic', which gives no action values; start from one that dqn "
             'trained, or from Policy(..., head="dueling")'
         )
-    return copy.deepcopy(policy)
+    acceleration.check_layers(config, given)
+    checkpoints.check_finite(dict(given.named_parameters()), "dqn: policy cannot be used: ")
+    chosen: Policy = given
+    return chosen
 
 
 def epsilon(config: DQNConfig, progress: float) -> float:
@@ -292,14 +294,14 @@ class Learner:
         )
         self._policy, self._config = policy, config
         self._target = copy.deepcopy(policy.actor).requires_grad_(False)
-        self._parameters = list(policy.actor.parameters())
-        self._targets = list(self._target.parameters())
+        self._parameters: list[torch.Tensor] = list(policy.actor.parameters())
+        self._targets: list[torch.Tensor] = list(self._target.parameters())
         self._quick: fast.DQNStep | None = None
         fused = policy.device.type != "mps"
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, eps=1e-5, fused=fused)
         self._rounds, self._batches = rounds, 0
         self._records: list[torch.Tensor] = []
-        self.rate = Decay(config.learning_rate, "linear", over=rounds)
+        self.rate = Decay(config.learning_rate, config.learning_rate_schedule, over=rounds)
         self._rate = config.learning_rate  # the one last used
 
     def learn(self, done: int) -> None:
@@ -310,48 +312,51 @@ class Learner:
         self._rate = self.rate.at(done - 1)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate
-        progress = done / self._rounds
-        beta = config.priority_correction + progress * (1 - config.priority_correction)
-        self._quick = fast.dqn_step(self._policy, self._target, self._optimizer, config, self._quick)
+        beta = config.priority_correction + done / self._rounds * (1 - config.priority_correction)
+        if acceleration.plain(config):
+            self._quick = fast.dqn_step(self._policy, self._target, self._optimizer, config, self._quick)
         step = self._quick or self._step
         if self._quick is None:
             self._policy.train()
-        for _ in range(config.gradient_steps):
-            batch = self.replay.sample(config.batch_size, beta)
+        last = self._batches + config.gradient_steps
+        while self._batches < last:
+            count = 1 if self._quick is None else min(self._quick.ahead(self._batches), last - self._batches)
+            batch = self.replay.sample(config.batch_size, beta, count)
             errors, record = step(batch)
-            self._records.append(record)
+            self._records.append(record.reshape(count, 2))
             if config.priority_exponent:
                 self.replay.set_priorities(batch, errors.cpu().numpy())
-            self._batches += 1
+            self._batches += count
             if self._batches % config.target_update_interval == 0:
                 with torch.no_grad():
-                    for theirs, ours in zip(self._targets, self._parameters):
-                        theirs.lerp_(ours, config.tau)
+                    torch._foreach_lerp_(self._targets, self._parameters, config.tau)
+                    for stale, fresh in zip(self._target.buffers(), self._policy.actor.buffers()):
+                        stale.copy_(fresh)  # of batch normalisation in a module of the user's
         if self._quick is None:
             self._policy.eval()
 
     def _step(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """One gradient step; the TD errors (B,), and the loss with the mean value."""
-        policy = self._policy
-        goals = targets(policy.actor, self._target, policy, batch, double=self._config.double)
-        actions = torch.from_numpy(batch.actions).to(policy.device)
-        weights = torch.from_numpy(batch.weights).to(policy.device)
-        values = policy.actor(policy.encode(batch.observations)).gather(-1, actions[:, None]).squeeze(-1)
-        # Squared and not Huber: with gradients of at most 1 the few transitions that end an episode do not
-        # hold down what the many others raise, and values on CartPole grew without end.
-        loss = (weights * 0.5 * (values - goals).square()).mean()
+        policy, config = self._policy, self._config
+        columns = (batch.actions, batch.rewards, batch.discounts, batch.weights)
+        given = [torch.from_numpy(x).to(policy.device) for x in columns]
+        loss_of = acceleration.compiled(objective, policy.device) if config.compile else objective
+        with acceleration.mixed(config.precision, policy.device):
+            seen, after = policy.encode(batch.observations), policy.encode(batch.next_observations)
+            loss, errors, record = loss_of(
+                policy.actor, self._target, seen, after, *given, double=config.double
+            )
         self._optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._parameters, self._config.max_grad_norm)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm)
         self._optimizer.step()
-        with torch.no_grad():
-            return goals - values, torch.stack([loss, values.mean()])
+        return (errors.clone(), record.clone()) if config.compile else (errors, record)
 
     def metrics(self) -> dict[str, float]:
         """Means over the batches since the last call."""
         metrics: dict[str, float] = {"learning_rate": self._rate}
         if self._records:
-            means = torch.stack(self._records).detach().mean(dim=0).tolist()
+            means = torch.cat(self._records).detach().mean(dim=0).tolist()
             metrics |= dict(zip(("td_loss", "q_mean"), means))
         self._records = []
         return metrics
@@ -376,15 +381,39 @@ class Learner:
         self._rate, self._batches = float(state["last_rate"]), int(state["batches"])
 
 
+def objective(
+    online: nn.Module,
+    target: nn.Module,
+    inputs: torch.Tensor,
+    after: torch.Tensor,
+    *columns: torch.Tensor,
+    double: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The loss of a batch (``columns``: actions, rewards, discounts, weights), its TD errors (B,), and of it
+    loss and mean value, without gradients."""
+    actions, rewards, discounts, weights = columns
+    goals = targets(online, target, after, rewards, discounts, double=double)
+    values = online(inputs).float().gather(-1, actions[:, None]).squeeze(-1)
+    # Squared and not Huber: with gradients of at most 1 the few transitions that end an episode do not
+    # hold down what the many others raise, and values on CartPole grew without end.
+    loss = (weights * 0.5 * (values - goals).square()).mean()
+    with torch.no_grad():
+        return loss, goals - values, torch.stack([loss, values.mean()])
+
+
 @torch.no_grad()
 def targets(
-    online: nn.Module, target: nn.Module, policy: Policy, batch: Batch, *, double: bool
+    online: nn.Module,
+    target: nn.Module,
+    after: torch.Tensor,
+    rewards: torch.Tensor,
+    discounts: torch.Tensor,
+    *,
+    double: bool,
 ) -> torch.Tensor:
     """What the values of the taken actions should be (B,): the n-step return, and from there on the target
-    network's value of the best action, best for the online network where ``double``."""
-    rewards = torch.from_numpy(batch.rewards).to(policy.device)
-    discounts = torch.from_numpy(batch.discounts).to(policy.device)
-    after = policy.encode(batch.next_observations)
-    values: torch.Tensor = target(after)
-    best: torch.Tensor = (online(after) if double else values).argmax(-1, keepdim=True)
+    network's value of the best action, best for the online network where ``double`` (van Hasselt et al.
+    2016, arXiv 1509.06461)."""
+    values: torch.Tensor = target(after).float()
+    best = (online(after).float() if double else values).argmax(-1, keepdim=True)
     return rewards + discounts * values.gather(-1, best).squeeze(-1)

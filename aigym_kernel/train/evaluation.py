@@ -65,7 +65,7 @@ def evaluate(
 
 def _play(policy: Policy, envs: list[AnyEnv], seed: int) -> list[dict[str, Any]]:
     started_at, started = time.time(), time.perf_counter()
-    observations: list[list[Any]] = [[env.reset(seed=seed + i)[0]] for i, env in enumerate(envs)]
+    observations: list[list[Any]] = [[np.array(env.reset(seed=seed + i)[0])] for i, env in enumerate(envs)]
     actions: list[list[Any]] = [[] for _ in envs]
     rewards: list[list[float]] = [[] for _ in envs]
     plays: list[dict[str, Any]] = [{} for _ in envs]
@@ -77,7 +77,7 @@ def _play(policy: Policy, envs: list[AnyEnv], seed: int) -> list[dict[str, Any]]
         state[playing] = remembered
         for i, action in zip(list(playing), batch):
             observation, reward, terminated, truncated, info = envs[i].step(action)
-            observations[i].append(observation)
+            observations[i].append(np.array(observation))  # a copy: an environment may write into it again
             actions[i].append(action)
             rewards[i].append(float(reward))
             truncated = bool(truncated) or (len(actions[i]) >= MAX_STEPS and not terminated)

@@ -41,7 +41,8 @@ def export(policy: Policy, path: str | Path) -> Path:
 
     Raises:
         UnknownName: another ending.
-        TrainingError: a package is missing, or a module of the user's cannot be exported.
+        TrainingError: a package is missing, the file cannot be written, or a module of the user's cannot be
+            exported.
     """
     target = Path(path)
     if target.suffix not in _FORMATS:
@@ -51,8 +52,12 @@ def export(policy: Policy, path: str | Path) -> Path:
             f"{str(path)!r}: ONNX needs {' and '.join(missing)}: pip install 'aigym-kernel[onnx]'"
         )
     player = _Player(copy.deepcopy(policy).cpu()).eval().requires_grad_(False)
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"partial-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+    except OSError as problem:
+        raise TrainingError(f"{target} cannot be written: {problem.strerror}") from None
     try:
         with torch.no_grad(), _quiet():
             _FORMATS[target.suffix](player, _example(policy), partial)
@@ -92,8 +97,7 @@ class _Player(nn.Module):
 
     def _action(self, outputs: torch.Tensor) -> torch.Tensor:
         chosen = acting.best(self.policy.action_space, outputs)
-        if self.shape:
-            chosen = chosen.reshape(-1, *self.shape)
+        chosen = chosen.reshape(-1, *self.shape)
         if hasattr(self, "start"):
             return chosen + self.start
         return chosen.clamp(self.low, self.high) if hasattr(self, "low") else chosen

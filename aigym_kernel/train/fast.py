@@ -1,8 +1,8 @@
 """Small perceptrons on the CPU without torch's overhead: acting, and the gradient steps of PPO and DQN.
 
     act = actor(policy, n) or ...                              observations (n, ...) to n actions
-    step = ppo_step(policy, optimizer, config, data) or ...    what `ppo` does with a minibatch
-    step = dqn_step(policy, target, optimizer, config) or ...  what `dqn` does with a batch
+    step = ppo_step(policy, optimizer, config, data) or ...    what `ppo` does in an epoch
+    step = dqn_step(policy, target, optimizer, config) or ...  what `dqn` does while its target stands still
 
 With two layers of 64 units almost all of a torch step is the price of its calls. Here the gradient is written
 out by hand, every array is made once and written again and again, and all weights lie in one array, as do
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aigym_kernel.train.networks import SMALL_NETWORK, Policy
-from aigym_kernel.train.perceptrons import Backward, Flat, Forward, Values, linears
+from aigym_kernel.train.perceptrons import Backward, Descent, Flat, Forward, Head, Values, linears
 
 if TYPE_CHECKING:
     from aigym_kernel.train.dqn import DQNConfig
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Act = Callable[[NDArray[Any], torch.Generator], torch.Tensor]
 
+AT_ONCE = 8_192
+"""At most so many transitions are drawn at once, where no batch depends on the one before."""
 _HALF_LOG_2PI = 0.9189385332046727
 _off = 0
 
@@ -66,7 +68,7 @@ def actor(policy: Policy, n: int) -> Act | None:
         return None
     observe = _inputs(policy, n)
     if policy.head != "actor-critic":
-        return _greedy(policy, Values(policy.actor, n), observe, n)
+        return _greedy(policy, Values(policy.actor), observe, n)
     if not isinstance(policy.action_space, (spaces.Discrete, spaces.Box)):
         return None
     layers = linears(policy.actor)
@@ -95,7 +97,7 @@ def actor(policy: Policy, n: int) -> Act | None:
 
 
 def _greedy(policy: Policy, values: Values, observe: Callable[[NDArray[Any]], torch.Tensor], n: int) -> Act:
-    choices = values.choices
+    choices = values.heads[0].out_features
 
     def act(observations: NDArray[Any], generator: torch.Generator) -> torch.Tensor:
         evenly = torch.rand(n, generator=generator) < policy.epsilon
@@ -107,11 +109,11 @@ def _greedy(policy: Policy, values: Values, observe: Callable[[NDArray[Any]], to
 
 def ppo_step(
     policy: Policy, optimizer: torch.optim.Optimizer, config: PPOConfig, **data: torch.Tensor
-) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """A function that takes the rows of one minibatch, makes the gradient step and returns what `ppo` records
-    of it. ``data``: ``inputs, actions, log_prob, value, advantage, target`` of all rows."""
+) -> PPOStep | None:
+    """An object whose call makes the gradient steps of an epoch, and which keeps what `ppo` records of them.
+    ``data``: ``inputs, actions, log_prob, value, advantage, target`` of all rows."""
     usual = isinstance(policy.action_space, (spaces.Discrete, spaces.Box)) and policy.head == "actor-critic"
-    return _PPO(policy, optimizer, config, **data) if usual and _small(policy, learns=True) else None
+    return PPOStep(policy, optimizer, config, **data) if usual and _small(policy, learns=True) else None
 
 
 def dqn_step(
@@ -121,8 +123,8 @@ def dqn_step(
     config: DQNConfig,
     last: DQNStep | None = None,
 ) -> DQNStep | None:
-    """An object whose call makes the gradient step for a Batch and returns its TD errors and what `dqn`
-    records of it: the ``last`` one, while nothing was put in the place of weights and moments."""
+    """An object whose call makes the gradient steps for a Batch and returns its TD errors and what `dqn`
+    records of them: the ``last`` one, while nothing was put in the place of weights and moments."""
     if last is not None and last.holds() and not _off:
         return last
     return DQNStep(policy, target, optimizer, config) if _small(policy, learns=True) else None
@@ -158,9 +160,9 @@ def _inputs(policy: Policy, rows: int) -> Callable[[NDArray[Any]], torch.Tensor]
     return observe
 
 
-class _PPO:
-    """The gradient step of `ppo` for an actor and a critic of the same hidden layers, which are computed in
-    arrays that hold both: (2, rows, units)."""
+class PPOStep:
+    """The gradient steps of `ppo` for an actor and a critic of the same hidden layers. Hidden units of both
+    lie in one array, (2, rows, units); what a head gives lies with one row per output, (outputs, rows)."""
 
     def __init__(
         self,
@@ -172,158 +174,184 @@ class _PPO:
         actions: torch.Tensor,
         **columns: torch.Tensor,
     ) -> None:
-        self._config, self._all_inputs, self._actions = config, inputs, actions
+        self._config, self._all_inputs, self._all_actions = config, inputs, actions
         self._flat = Flat(list(policy.parameters()), optimizer)
-        self._log_std = None if policy.log_std is None else policy.log_std.detach().numpy()
+        self._log_std = None if policy.log_std is None else policy.log_std.detach().numpy()[:, None]
         if policy.log_std is not None:
             self._log_std_gradient = self._flat.gradients[id(policy.log_std)].numpy()
         sides = linears(policy.actor), linears(policy.critic)
-        rows = self._rows = len(inputs) // config.n_minibatches
-        hidden = [layer.out_features for layer in sides[0][:-1]]
-        self._both = [torch.empty(2, rows, units) for units in hidden]
-        self._both_back = [torch.empty(2, rows, units) for units in hidden]
-        self._slopes = [np.empty((2, rows, units), np.float32) for units in hidden]
-        self._inputs = torch.empty(rows, inputs.shape[1])
-        self._forwards, self._gradients = [], []
-        for i, layers in enumerate(sides):
-            output = torch.empty(rows, layers[-1].out_features)
-            # The hyperbolic tangent is taken below, of both at once.
-            self._forwards.append(Forward(layers, rows, np.tanh, [*(b[i] for b in self._both), output]))
-            self._gradients.append(Backward(layers, self._flat, [b[i] for b in self._both_back]))
-        # What the head needs of each row, side by side: one gather brings all of it.
-        self._table = torch.stack([columns[name] for name in ("log_prob", "advantage", "target", "value")], 1)
-        self._wanted = torch.empty(rows, 4)
-        self._noted = torch.empty(5, rows)
-        self._records = self._noted.numpy()
-        self._numbers = np.arange(rows)
-        self._units = [both.numpy() for both in self._both]
-        self._back = [both.numpy() for both in self._both_back]
+        parts = self._parts = config.n_minibatches
+        rows = self._rows = len(inputs) // parts
+        both = [torch.empty(2, rows, layer.out_features) for layer in sides[0][:-1]]
+        back = [torch.empty_like(units) for units in both]
+        self._tanh = list(zip(both, back))
+        self._units, self._back = ([tuple(one) for one in units] for units in (both, back))
+        self._heads = [Head(layers[-1], self._flat, rows) for layers in sides]
+        # The hyperbolic tangent is taken below, of both at once.
+        hidden = [layers[:-1] for layers in sides]
+        self._forwards = [
+            Forward(own, rows, np.tanh, [units[i] for units in self._units]) for i, own in enumerate(hidden)
+        ]
+        self._gradients = [
+            Backward(own, self._flat, [units[i] for units in self._back]) for i, own in enumerate(hidden)
+        ]
+        self._table = torch.stack([columns[name] for name in ("log_prob", "advantage", "target", "value")])
+        # What is recorded of each row, as it comes; `records` makes of it what `ppo` records.
+        shape = config.n_epochs, parts, rows
+        self._losses, self._squares, self._log_ratios = np.empty((3, *shape), np.float32)
+        self._entropies = np.empty(shape[:2])
+        self._epochs = 0
 
-    def __call__(self, index: torch.Tensor) -> torch.Tensor:
-        torch.index_select(self._all_inputs, 0, index, out=self._inputs)
-        torch.index_select(self._table, 0, index, out=self._wanted)
-        for i, units in enumerate(self._units):
+    def __call__(self, order: torch.Tensor) -> None:
+        """One epoch: a gradient step for each minibatch of the shuffled rows ``order``."""
+        # One minibatch of all rows needs no shuffling: their order is that of its sums only.
+        if self._parts > 1 or not self._epochs:
+            self._lay_out(order)
+        for part in range(self._parts):
+            self._step(part)
+        self._epochs += 1
+
+    def _lay_out(self, order: torch.Tensor) -> None:
+        """Bring what all minibatches of an epoch need into their order."""
+        if self._parts == 1:
+            order = torch.arange(len(order))
+        shape = self._parts, self._rows
+        self._inputs = self._all_inputs.index_select(0, order).view(*shape, -1).unbind()
+        actions = self._all_actions.index_select(0, order).view(*shape, -1).transpose(1, 2).numpy()
+        if self._log_std is None:  # which one was taken, as ones and zeros
+            choices = len(self._heads[0].given)
+            actions = (actions == np.arange(choices)[:, None]).astype(np.float32)
+        self._actions = actions
+        old, gain, self._targets, self._values = self._table.index_select(1, order).view(-1, *shape).numpy()
+        if self._rows > 1:
+            spread, mean = torch.std_mean(torch.from_numpy(gain), 1, keepdim=True)
+            gain = (gain - mean.numpy()) / (spread.numpy() + np.float32(1e-8))
+        # The loss of a row is the larger of cost * ratio and of what clipping leaves of it.
+        self._old, self._costs = old, gain * np.float32(-1 / self._rows)
+        self._bounds = self._costs - np.float32(self._config.clip_range) * np.abs(self._costs)
+
+    def _step(self, part: int) -> None:
+        inputs, last = self._inputs[part], len(self._units) - 1
+        for i, (units, _) in enumerate(self._tanh):
             for side, forward in enumerate(self._forwards):
-                forward.layer(i, self._inputs if i == 0 else self._both[i - 1][side])
-            np.tanh(units, out=units)
-        last = len(self._both)
-        for side, forward in enumerate(self._forwards):
-            forward.layer(last, self._both[-1][side])
-        slopes = (self._of_actor(self._actions[index]), self._of_critic())
+                forward.layer(i, self._units[i - 1][side] if i else inputs)
+            np.tanh(units.numpy(), out=units.numpy())
+        for head, features in zip(self._heads, self._units[-1]):
+            head.forward(features)
+        self._of_actor(part)
+        self._of_critic(part)
+        for head, features, back in zip(self._heads, self._units[-1], self._back[-1]):
+            torch.mm(head.backward(features), head.weight, out=back)
         for i in range(last, -1, -1):
+            units, back = self._tanh[i]
+            torch.ops.aten.tanh_backward.grad_input(back, units, grad_input=back)
             for side, backward in enumerate(self._gradients):
-                before = self._inputs if i == 0 else self._both[i - 1][side]
-                slope = slopes[side] if i == last else self._both_back[i][side]
-                backward(i, slope, before)
-            if i:  # through the hyperbolic tangent: 1 - tanh**2
-                units, back, slope_of = self._units[i - 1], self._back[i - 1], self._slopes[i - 1]
-                np.subtract(1.0, np.multiply(units, units, out=slope_of), out=slope_of)
-                np.multiply(back, slope_of, out=back)
+                backward(i, self._back[i][side], self._units[i - 1][side] if i else inputs)
         self._flat.descend(self._config.max_grad_norm)
-        return self._noted.mean(1)
 
-    def _of_actor(self, actions: torch.Tensor) -> torch.Tensor:
-        """The slope of the loss along the actor's outputs; notes what is recorded."""
-        config, rows, outputs = self._config, self._rows, self._forwards[0].outputs[-1]
-        old, gain = self._wanted[:, 0].numpy(), self._wanted[:, 1]
-        if rows > 1:
-            spread, mean = torch.std_mean(gain)
-            gain = (gain - mean) / (spread + 1e-8)
+    def _of_actor(self, part: int) -> None:
+        """The slope of the loss along the actor's outputs."""
+        epoch, rows, ent_coef = self._epochs, self._rows, np.float32(self._config.ent_coef)
+        taken, head = self._actions[part], self._heads[0]
         if self._log_std is None:
-            logs = torch.log_softmax(outputs, 1)
-            log_prob = logs.gather(1, actions[:, None])[:, 0].numpy()
-            chances = logs.numpy()
-            probs = np.exp(chances)
-            entropy = -np.einsum("ij,ij->i", probs, chances)
+            logs = torch.log_softmax(head.given, 0).numpy()
+            probs = np.exp(logs)
+            log_prob = np.einsum("ij,ij->j", logs, taken)
+            self._entropies[epoch, part] = -np.vdot(probs, logs) / rows
         else:
-            away = (actions - outputs).numpy() * np.exp(-self._log_std)
-            log_prob = (-0.5 * away * away - self._log_std - _HALF_LOG_2PI).sum(1)
-            entropy = np.full(rows, (self._log_std + _HALF_LOG_2PI + 0.5).sum(), np.float32)
-        log_ratio = log_prob - old
-        ratio = np.exp(log_ratio)
-        gained = gain.numpy() * ratio
-        clipped = gain.numpy() * np.clip(ratio, 1 - config.clip_range, 1 + config.clip_range)
-        self._records[0] = -np.minimum(gained, clipped)
-        self._records[2] = entropy
-        self._records[3] = ratio - 1 - log_ratio
-        self._records[4] = np.abs(ratio - 1) > config.clip_range
-        along = gained * (gained <= clipped) * np.float32(-1 / rows)  # the slope along log_prob
+            narrow = np.exp(-self._log_std)
+            away = (taken - head.given.numpy()) * narrow
+            log_prob = (-0.5 * away * away - self._log_std - _HALF_LOG_2PI).sum(0)
+            self._entropies[epoch, part] = (self._log_std + _HALF_LOG_2PI + 0.5).sum()
+        log_ratio = np.subtract(log_prob, self._old[part], out=self._log_ratios[epoch, part])
+        along, bound = self._costs[part] * np.exp(log_ratio), self._bounds[part]
+        np.maximum(along, bound, out=self._losses[epoch, part])
+        along *= along >= bound  # the slope along log_prob
         if self._log_std is None:
-            slope = -along[:, None] * probs
-            slope[self._numbers, actions.numpy()] += along
-            if config.ent_coef:
-                slope += np.float32(config.ent_coef / rows) * probs * (chances + entropy[:, None])
-            return torch.from_numpy(slope)
-        np.sum(along[:, None] * (away * away - 1), 0, out=self._log_std_gradient)
-        self._log_std_gradient -= np.float32(config.ent_coef)
-        return torch.from_numpy(along[:, None] * away * np.exp(-self._log_std))
+            np.multiply(along, taken - probs, out=head.slopes)
+            if ent_coef:
+                entropy = -np.einsum("ij,ij->j", probs, logs)
+                head.slopes += ent_coef / rows * probs * (logs + entropy)
+        else:
+            np.multiply(along, away * narrow, out=head.slopes)
+            np.sum(along * (away * away - 1), 1, out=self._log_std_gradient)
+            self._log_std_gradient -= ent_coef
 
-    def _of_critic(self) -> torch.Tensor:
-        """The slope of the loss along the critic's output; notes what is recorded."""
-        values, target = self._forwards[1].outputs[-1].numpy()[:, 0], self._wanted[:, 2].numpy()
+    def _of_critic(self, part: int) -> None:
+        """The slope of the loss along the critic's output."""
+        values, target = self._heads[1].given.numpy()[0], self._targets[part]
         off = values - target
-        squared = off * off
+        squared = np.multiply(off, off, out=self._squares[self._epochs, part])
         if (most := self._config.clip_range_vf) is not None:
-            old = self._wanted[:, 3].numpy()
+            old = self._values[part]
             moved = values - old
             held = old + np.clip(moved, -most, most) - target
             beyond = (np.abs(moved) > most) & (held * held > squared)  # there the loss does not move
-            off, squared = np.where(beyond, 0.0, off), np.where(beyond, held * held, squared)
-        self._records[1] = 0.5 * squared
-        return torch.from_numpy(off[:, None] * np.float32(self._config.vf_coef / self._rows))
+            off = np.where(beyond, 0.0, off)
+            np.copyto(squared, held * held, where=beyond)
+        np.multiply(off, np.float32(self._config.vf_coef / self._rows), out=self._heads[1].slopes[0])
+
+    def records(self, first: int = 0) -> torch.Tensor:
+        """What `ppo` records of each minibatch (B, 5), from epoch ``first`` on."""
+        since = np.s_[first : self._epochs]
+        log_ratios = self._log_ratios[since]
+        ratios = np.exp(log_ratios)
+        columns = (
+            self._losses[since].sum(-1),
+            0.5 * self._squares[since].mean(-1),
+            self._entropies[since],
+            (ratios - 1 - log_ratios).mean(-1),
+            (np.abs(ratios - 1) > self._config.clip_range).mean(-1),
+        )
+        return torch.from_numpy(np.stack(columns, -1, dtype=np.float32).reshape(-1, len(columns)))
 
 
 class DQNStep:
-    """The gradient step of `dqn`."""
+    """The gradient steps of `dqn` for batches between which the target stands still."""
 
     def __init__(
         self, policy: Policy, target: Any, optimizer: torch.optim.Optimizer, config: DQNConfig
     ) -> None:
-        rows, self._config = config.batch_size, config
-        self._before, self._after = _inputs(policy, rows), _inputs(policy, rows)
+        self._policy, self._config = policy, config
         actor: Any = policy.actor
         self._flat = Flat(list(actor.parameters()), optimizer)
-        self._online, self._following, self._aim = (Values(m, rows) for m in (actor, actor, target))
-        layers, heads = self._online.layers, self._online.heads
-        self._back = [torch.empty(rows, layer.out_features) for layer in layers]
-        self._hidden = Backward(layers, self._flat, self._back[:-1])
-        self._heads = [Backward([head], self._flat, []) for head in heads]
-        self._weights = [head.weight.detach() for head in heads]
+        self._online, self._aim = Values(actor), Values(target)
+        self._descent = Descent(self._online, self._flat, config.batch_size)
 
     def holds(self) -> bool:
         """Whether the arrays are still those of policy and optimiser."""
         return self._flat.holds()
 
+    def ahead(self, done: int) -> int:
+        """How many batches can be drawn at once after ``done``: they are even draws and the target stands."""
+        if self._config.priority_exponent:
+            return 1
+        interval = self._config.target_update_interval
+        return min(interval - done % interval, max(1, AT_ONCE // self._config.batch_size))
+
     def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The TD errors (B,), and loss and mean value as `dqn` records them."""
-        after = self._after(batch.next_observations)
+        """The TD errors (B,) of one or several batches end to end, and of each of these K the loss and the
+        mean value as `dqn` records them (K, 2)."""
+        rows = self._config.batch_size
+        # Copies, so that they begin where a cache line does and no last bit depends on the memory.
+        before, after = (
+            self._policy.encode(x).clone() for x in (batch.observations, batch.next_observations)
+        )
         values = self._aim(after).numpy()
-        best = (self._following(after).numpy() if self._config.double else values).argmax(1)
-        rows = np.arange(len(best))
-        goals = batch.rewards + batch.discounts * values[rows, best]
-        inputs = self._before(batch.observations)
-        chosen = self._online(inputs).numpy()[rows, batch.actions]
-        errors = goals - chosen
-        weighed = batch.weights * errors
-        along = weighed * np.float32(-1 / len(rows))  # the slope of the loss along the chosen values
-        slope = np.zeros((len(rows), self._online.choices), np.float32)
-        slope[rows, batch.actions] = along
-        features = self._online.body.outputs[-1]
-        slopes = [torch.from_numpy(slope)]
-        if len(self._heads) > 1:
-            slope -= along[:, None] / np.float32(slope.shape[1])
-            slopes.append(torch.from_numpy(along[:, None]))
-        back = self._back[-1]
-        for i, (backward, head) in enumerate(zip(self._heads, slopes)):
-            backward(0, head, features)
-            if i:
-                back.addmm_(head, self._weights[i])
-            else:
-                torch.mm(head, self._weights[i], out=back)
-        for i in range(len(self._online.layers) - 1, -1, -1):
-            units = self._online.body.outputs
-            np.multiply(self._back[i].numpy(), units[i].numpy() > 0, out=self._back[i].numpy())
-            self._hidden(i, self._back[i], units[i - 1] if i else inputs)
-        self._flat.descend(self._config.max_grad_norm)
-        record = np.array([0.5 * np.mean(weighed * errors), chosen.mean()], np.float32)
+        choices = np.arange(values.shape[1])
+        best = values.max(1)
+        taken = (batch.actions.reshape(-1, 1, rows) == choices[:, None]).astype(np.float32)
+        errors, weighed, chosen = np.empty((3, len(best)), np.float32)
+        for part, taken_now in enumerate(taken):
+            own = slice(part * rows, (part + 1) * rows)
+            if self._config.double:
+                best[own] = values[own][np.arange(rows), self._online(after[own]).argmax(1).numpy()]
+            goals = batch.rewards[own] + batch.discounts[own] * best[own]
+            chosen[own] = self._descent.chosen(before[own], taken_now)
+            np.subtract(goals, chosen[own], out=errors[own])
+            np.multiply(batch.weights[own], errors[own], out=weighed[own])
+            self._descent(weighed[own] * np.float32(-1 / rows))
+            self._flat.descend(self._config.max_grad_norm)
+        columns = 0.5 * weighed * errors, chosen
+        record = np.stack([column.reshape(-1, rows).mean(1) for column in columns], 1)
         return torch.from_numpy(errors), torch.from_numpy(record)

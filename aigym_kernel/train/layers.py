@@ -99,7 +99,7 @@ def parse(spec: object) -> tuple[Layer, ...]:
         raise TrainingError(
             f"network={spec!r} is neither units per layer, such as (64, 64), nor "
             '{"layers": [{"type": "dense", "units": 64, "activation": "relu"}, ...]}; '
-            "a module of your own is trained with ppo(env, policy=module)"
+            "a module of your own is trained with policy=module"
         )
     for key in spec:
         if key != "layers":

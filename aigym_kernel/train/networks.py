@@ -27,7 +27,7 @@ from torch import nn
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import actions as acting
 from aigym_kernel.train import saving
-from aigym_kernel.train.bodies import Body, Values, features_of, kept, linear, mlp
+from aigym_kernel.train.bodies import Body, Values, features_of, kept, linear, mlp, module_of
 from aigym_kernel.train.export import export
 from aigym_kernel.train.layers import check_memory, parse, wants_picture
 from aigym_kernel.train.outlines import outline_of
@@ -51,7 +51,8 @@ class Policy(nn.Module):
     ``network``: units per layer give two perceptrons side by side, one for the actor, one for the critic,
     with tanh (one with ReLU, where there are action values). Layers as data or a module give one body that
     actor and critic share, each with a linear layer of its own on top. A module (or a function that builds
-    one for an observation space) turns (B, *shape) into features (B, n); it keeps the weights it has.
+    one for an observation space) turns (B, *shape) into features (B, n); it keeps the weights it has. Its own
+    nn.Dropout draws from torch's global generator, so that results with one differ from time to time.
 
     Observations: Box (uint8 divided by 255) or Discrete (one-hot), flattened unless the network has conv
     layers or is a module; ``normalize``: shifted and scaled by the running mean and variance that
@@ -128,8 +129,7 @@ class Policy(nn.Module):
             return body, body.features
         if isinstance(self.observation_space, spaces.Box):
             self._input_shape = shape
-        own = self.network
-        module = own if isinstance(own, nn.Module) else own(self.observation_space)  # type: ignore[operator]
+        module = module_of(self.network, self.observation_space)
         return module, features_of(module, self._input_shape)
 
     def _begin_normalization(self) -> None:
@@ -193,17 +193,17 @@ class Policy(nn.Module):
         """What the actor gives for encoded observations: (B, outputs), see `train.actions`; or the value of
         each choice."""
         output: torch.Tensor = self.actor(inputs if self.body is None else self.body(inputs))
-        return output
+        return output.float()
 
     def values(self, inputs: torch.Tensor) -> torch.Tensor:
         """The critic's estimate of the discounted return: (B, inputs) to (B,)."""
         value: torch.Tensor = self.critic(inputs if self.body is None else self.body(inputs))
-        return value.squeeze(-1)
+        return value.squeeze(-1).float()
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`outputs` and `values` at once: a body that both share is computed once."""
         features = inputs if self.body is None else self.body(inputs)
-        return self.actor(features), self.critic(features).squeeze(-1)
+        return self.actor(features).float(), self.critic(features).squeeze(-1).float()
 
     def sample(self, inputs: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """One action per row (B, ...), in the form of `train.actions`. Drawn from the distribution, or, by
@@ -255,7 +255,7 @@ class Policy(nn.Module):
         """
         assert isinstance(self.body, Body)
         features, _ = self.body.sequence(inputs, state, starts)
-        return self.actor(features), self.critic(features).squeeze(-1)
+        return self.actor(features).float(), self.critic(features).squeeze(-1).float()
 
     def step(self, inputs: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """One step of N episodes of a recurrent policy: the actor's outputs (N, outputs), the state after."""

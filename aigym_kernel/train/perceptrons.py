@@ -23,6 +23,13 @@ from torch import nn
 
 Floats = NDArray[np.float32]
 Layers = list[nn.Linear]
+# What torch.compile calls for a linear layer on a CPU. torch's own product is MKL's, which leaves half of an
+# AMD processor's vector unit idle: this takes two thirds of the time, but each call costs 10 us more.
+_onednn: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_MANY = 2_000_000
+"""Multiplications from which on that pays."""
+_FEW = 32
+"""A product with fewer columns is up to five times as fast the other way round."""
 
 
 def linears(module: Any) -> Layers:
@@ -40,15 +47,12 @@ class Forward:
         rows: int,
         activation: Callable[..., Any],
         outputs: Sequence[torch.Tensor] | None = None,
-        *,
-        last: bool = False,
     ) -> None:
         self.weights = [layer.weight.detach() for layer in layers]
         self._biases = [layer.bias.detach() for layer in layers]
         self._turned = [weight.t() for weight in self.weights]
         self.outputs = list(outputs or (torch.empty(rows, layer.out_features) for layer in layers))
-        count = len(layers) if last else len(layers) - 1
-        self._hidden = [output.numpy() for output in self.outputs[:count]]
+        self._hidden = [output.numpy() for output in self.outputs[: len(layers) - 1]]
         self._activation = activation
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -64,8 +68,15 @@ class Forward:
         torch.addmm(self._biases[i], inputs, self._turned[i], out=self.outputs[i])
 
 
-def relu(values: Floats, out: Floats) -> None:
-    np.maximum(values, 0.0, out=out)
+def product(
+    left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None, *, relu: bool = False
+) -> torch.Tensor:
+    """``left @ right``, with a ``bias`` per column added, and with ``relu`` what is below 0 cut to it."""
+    if _onednn is not None and len(left) * right.numel() >= _MANY:
+        made: torch.Tensor = _onednn(left, right.t(), bias, "relu" if relu else "none", [], "")
+        return made
+    out = torch.mm(left, right) if bias is None else torch.addmm(bias, left, right)
+    return out.relu_() if relu else out
 
 
 class Flat:
@@ -175,29 +186,106 @@ class Backward:
         self._weights = [layer.weight.detach() for layer in layers]
         self._of_weights = [flat.gradients[id(layer.weight)] for layer in layers]
         self._of_biases = [flat.gradients[id(layer.bias)] for layer in layers]
+        first = layers[0]
+        few = first.in_features < min(first.out_features, _FEW)
+        self._turned = torch.empty(first.in_features, first.out_features) if few else None
         self.back = list(back)
 
     def __call__(self, i: int, slope: torch.Tensor, inputs: torch.Tensor) -> None:
         """Of layer ``i``, from the ``slope`` along its outputs; ``back[i - 1]`` becomes that along its
         inputs."""
-        torch.mm(slope.t(), inputs, out=self._of_weights[i])
         torch.sum(slope, 0, out=self._of_biases[i])
+        if i or self._turned is None:
+            torch.mm(slope.t(), inputs, out=self._of_weights[i])
+        else:
+            self._of_weights[0].copy_(torch.mm(inputs.t(), slope, out=self._turned).t())
         if i:
             torch.mm(slope, self._weights[i], out=self.back[i - 1])
+
+
+class Head:
+    """A linear layer whose outputs lie with one row each: ``given`` (outputs, rows), and ``slopes`` of the
+    same shape, to be written before `backward`."""
+
+    def __init__(self, layer: nn.Linear, flat: Flat, rows: int) -> None:
+        self.weight, self._bias = layer.weight.detach(), layer.bias.detach()[:, None]
+        self._of_weight, self._of_bias = (flat.gradients[id(p)] for p in (layer.weight, layer.bias))
+        self.given, self._slopes = torch.empty(2, layer.out_features, rows)
+        self.slopes = self._slopes.numpy()
+
+    def forward(self, features: torch.Tensor) -> NDArray[Any]:
+        """Fill ``given`` from (rows, units)."""
+        torch.addmm(self._bias, self.weight, features.t(), out=self.given)
+        given: Floats = self.given.numpy()
+        return given
+
+    def backward(self, features: torch.Tensor) -> torch.Tensor:
+        """From ``slopes`` the gradient; the slopes, with a row for each of ``features``, are returned."""
+        torch.mm(self._slopes, features, out=self._of_weight)
+        torch.sum(self._slopes, 1, out=self._of_bias)
+        return torch.t(self._slopes)
 
 
 class Values:
     """Action values of a network with ReLU: hidden layers, advantages and, duelling, the state's value."""
 
-    def __init__(self, module: Any, rows: int) -> None:
+    def __init__(self, module: Any) -> None:
         """``module``: a `bodies.Values` on top of a perceptron."""
         self.layers = linears(module.body)
         self.heads = [linears(head)[0] for head in (module.advantage, module.value) if head is not None]
-        self.body = Forward(self.layers, rows, relu, last=True)
-        self._heads = [Forward([head], rows, relu) for head in self.heads]
-        self.choices = self.heads[0].out_features
+        self._hidden, self._last = (
+            [(layer.weight.detach().t(), layer.bias.detach()) for layer in layers]
+            for layers in (self.layers, self.heads)
+        )
+
+    def features(self, inputs: torch.Tensor) -> list[torch.Tensor]:
+        """What each hidden layer gives, in their order."""
+        given = [inputs]
+        for weight, bias in self._hidden:
+            given.append(product(given[-1], weight, bias, relu=True))
+        return given[1:]
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        features = self.body(inputs)
-        advantages, *value = (head(features) for head in self._heads)
-        return value[0] + advantages - advantages.mean(1, keepdim=True) if value else advantages
+        """The values (B, choices) of encoded observations."""
+        features = self.features(inputs)[-1]
+        outputs: list[torch.Tensor] = [torch.addmm(bias, features, weight) for weight, bias in self._last]
+        advantages = outputs[0]
+        return advantages if len(outputs) < 2 else outputs[1] + advantages - advantages.mean(1, True)
+
+
+class Descent:
+    """The gradient of a network of `Values`, written to where `Flat` keeps it."""
+
+    def __init__(self, values: Values, flat: Flat, rows: int) -> None:
+        self._values = values
+        self._heads = [Head(head, flat, rows) for head in values.heads]
+        self._weights = [layer.weight.detach() for layer in values.layers]
+        self._gradients = [(flat.gradients[id(p.weight)], flat.gradients[id(p.bias)]) for p in values.layers]
+
+    def chosen(self, inputs: torch.Tensor, taken: Floats) -> Floats:
+        """The value (B,) of each row's choice; ``taken`` (choices, B) is 1 there and 0 elsewhere."""
+        self._inputs, self._taken = inputs, taken
+        self._units = self._values.features(inputs)
+        advantages, *value = (head.forward(self._units[-1]) for head in self._heads)
+        found: Floats = np.einsum("ij,ij->j", advantages, taken)
+        return value[0][0] + found - advantages.mean(0) if value else found
+
+    def __call__(self, along: Floats) -> None:
+        """From the slope ``along`` what `chosen` gave last."""
+        np.multiply(self._taken, along, out=self._heads[0].slopes)
+        if len(self._heads) > 1:
+            self._heads[0].slopes -= along / np.float32(len(self._taken))
+            self._heads[1].slopes[0] = along
+        first, *others = [head.backward(self._units[-1]) for head in self._heads]
+        back = torch.mm(first, self._heads[0].weight)
+        for slopes in others:
+            back.addmm_(slopes, self._heads[1].weight)
+        for i in range(len(self._weights) - 1, -1, -1):
+            torch.ops.aten.threshold_backward.grad_input(back, self._units[i], 0, grad_input=back)
+            before, (of_weight, of_bias) = self._units[i - 1] if i else self._inputs, self._gradients[i]
+            torch.sum(back, 0, out=of_bias)
+            # With few inputs it is up to five times as fast the other way round.
+            turned = before.shape[1] < _FEW
+            of_weight.copy_(product(before.t(), back).t() if turned else product(back.t(), before))
+            if i:
+                back = product(back, self._weights[i])

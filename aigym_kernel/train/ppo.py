@@ -21,7 +21,6 @@ as always (the setting is one per process: torch code in other threads shares it
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 import time
@@ -39,14 +38,14 @@ from aigym_kernel.batches import Update, empty
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
-from aigym_kernel.train import checkpoints, configs, fast
+from aigym_kernel.train import acceleration, checkpoints, configs, fast
 from aigym_kernel.train.collect import Collector, Finished, Rollout, check_trainable
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.normalization import RewardScale
-from aigym_kernel.train.parts import check_present, restore, state_of
+from aigym_kernel.train.parts import check_present, check_sound, copy_of, restore, state_of
 from aigym_kernel.train.presets import PPO
-from aigym_kernel.train.samples import samples
-from aigym_kernel.train.schedules import SCHEDULES, Decay, Schedule, heed
+from aigym_kernel.train.samples import Samples, samples
+from aigym_kernel.train.schedules import Decay, Schedule, heed
 
 Space = gymnasium.Space[Any]
 
@@ -65,7 +64,8 @@ class PPOConfig:
     variance and scales what it sees. ``normalize_rewards``: learn from rewards scaled by a `RewardScale`;
     metrics and trajectories keep the environment's. ``network``: units per layer of actor and critic, or
     layers as data (see `Policy`). ``vectorize``: one of `envs.vector.BACKENDS`. ``device``: see
-    `settings.device`.
+    `settings.device`. ``precision`` (``float32`` or ``bfloat16``, of matrix products) and ``compile``:
+    see `acceleration`.
 
     Raises:
         TrainingError: a value that cannot be.
@@ -93,6 +93,8 @@ class PPOConfig:
     vectorize: str = "auto"
     seed: int = 0
     device: str | None = None
+    precision: acceleration.Precision = "float32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         configs.check(
@@ -104,13 +106,9 @@ class PPOConfig:
                 *(name for name in ("clip_range_vf", "target_kl") if getattr(self, name) is not None),
             ),
             not_negative=("ent_coef", "vf_coef"),
+            flags=("normalize_observations", "normalize_rewards"),
         )
-        for name in ("learning_rate_schedule", "clip_range_schedule"):
-            if getattr(self, name) not in SCHEDULES:
-                raise configs.wrong(self, name, f"must be one of {', '.join(SCHEDULES)}")
-        for name in ("normalize_observations", "normalize_rewards"):
-            if not isinstance(getattr(self, name), bool):
-                raise configs.wrong(self, name, "must be True or False")
+        acceleration.check(self)
         batch = self.n_envs * self.n_steps
         if batch % self.n_minibatches:
             near = [d for d in range(1, batch + 1) if batch % d == 0]
@@ -131,16 +129,18 @@ class PPOConfig:
         return configs.preset(cls, PPO, env_id, changes)
 
 
-def check(env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, network: object = None) -> None:
+def check(
+    env: EnvSource, env_kwargs: Mapping[str, Any] | None = None, network: object = None
+) -> tuple[Space, Space]:
     """Whether PPO can train on an environment: builds one, looks at its spaces, and whether the
-    layers of ``network`` fit them, closes it.
+    layers of ``network`` fit them, closes it. Returns its spaces, of observations and actions.
 
     Raises:
         UnknownName: no environment has this id.
         TrainingError: a space that the network cannot handle.
         AigymError: the environment refuses ``env_kwargs`` or needs a package that is not here.
     """
-    check_trainable(env, env_kwargs, network)
+    return check_trainable(env, env_kwargs, network)
 
 
 def ppo(
@@ -160,7 +160,8 @@ def ppo(
         env: an environment's id, or a function that builds one.
         config: default: the preset for this id, or the checkpoint's.
         env_kwargs: passed to each environment.
-        policy: one to start from; a copy of it is trained, with its own network. A module: see `Policy`.
+        policy: one to start from; a copy of it is trained, with its own network. A module, or a function
+            that builds one: see `Policy`.
         resume: a checkpoint of a training on this environment. The first Update is the one at which it was
             written, with its metrics and without its trajectories; the rest is what would have come, on the
             CPU to the last bit.
@@ -254,6 +255,7 @@ def ppo(
             metrics["learning_rate"] = rate.at(done)
             metrics["steps_per_second"] = batch / (time.perf_counter() - started)
             done += 1
+            check_sound(learner, "ppo", done * batch, rate.at(done - 1))
     finally:
         envs.close()
 
@@ -262,27 +264,24 @@ def begin(policy: Policy | nn.Module | None, seen: Space, act: Space, config: PP
     """The policy that a training starts with: a new one, or a copy of the one that was given.
 
     Raises:
-        TrainingError: it is for other spaces, has no critic, cannot be normalised or not be cut into
-            minibatches.
+        TrainingError: it is for other spaces, has no critic or NaN weights, cannot be copied, normalised, cut
+            into minibatches or compiled.
     """
+    given: Any = config.network if policy is None else copy_of(policy, seen, act, algo="ppo")
+    chosen: Policy
     if isinstance(policy, Policy):
-        for kind, own, theirs in (
-            ("observation_space", policy.observation_space, seen),
-            ("action_space", policy.action_space, act),
-        ):
-            if own != theirs:
-                raise TrainingError(f"ppo: policy was made for {kind} {own}, the environment has {theirs}")
         if policy.head != "actor-critic":
             raise TrainingError(f"ppo: policy has the head {policy.head!r}, actor-critic is needed")
         if config.normalize_observations and not policy.normalize:
             raise TrainingError(
                 "ppo: normalize_observations=True, but policy was made without: Policy(..., normalize=True)"
             )
-        chosen = copy.deepcopy(policy)
+        chosen = given
     else:
         random = torch.Generator().manual_seed(config.seed)
-        network = config.network if policy is None else copy.deepcopy(policy)
-        chosen = Policy(seen, act, network, random, normalize=config.normalize_observations)
+        chosen = Policy(seen, act, given, random, normalize=config.normalize_observations)
+    acceleration.check_layers(config, chosen)
+    checkpoints.check_finite(dict(chosen.named_parameters()), "ppo: policy cannot be used: ")
     if chosen.recurrent and config.n_envs % config.n_minibatches:
         raise TrainingError(
             f"PPOConfig: n_minibatches={config.n_minibatches} does not divide n_envs={config.n_envs}: a "
@@ -306,51 +305,68 @@ def learn(
     Returns:
         The metrics of the optimisation, averaged over all minibatches.
     """
-    batch = samples(policy, rollout, config.gamma, config.gae_lambda)
+    with acceleration.mixed(config.precision, policy.device):
+        batch = samples(policy, rollout, config.gamma, config.gae_lambda)
     parameters = list(policy.parameters())
     size, device = len(batch) // config.n_minibatches, batch.inputs.device
     records: list[torch.Tensor] = []
     names = ("inputs", "actions", "log_prob", "value", "advantage", "target")
-    quick = fast.ppo_step(policy, optimizer, config, **{name: getattr(batch, name) for name in names})
+    quick, loss_of = None, objective
+    if acceleration.plain(config):
+        quick = fast.ppo_step(policy, optimizer, config, **{name: getattr(batch, name) for name in names})
+    clip_range: float | torch.Tensor = config.clip_range
+    if config.compile:
+        loss_of = acceleration.compiled(objective, device)
+        clip_range = torch.tensor(clip_range, device=device)  # a new float would be compiled anew
     policy.train()
-    for _ in range(config.n_epochs):
-        for index in torch.randperm(len(batch), generator=generator, device=device).split(size):  # type: ignore[no-untyped-call]
-            if quick is not None:
-                records.append(quick(index))
-                continue
-            part = batch.part(index)
-            outputs, values = part.seen_by(policy)
-            log_prob, entropies = policy.log_prob_entropy_of(outputs, part.actions)
-            log_ratio = log_prob - part.log_prob
-            ratio = log_ratio.exp()
-            gain = part.advantage
-            if gain.numel() > 1:
-                gain = (gain - gain.mean()) / (gain.std() + 1e-8)
-            clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-            policy_loss = -torch.min(gain * ratio, gain * clipped).mean()
-            squared = (values - part.target).square()
-            if config.clip_range_vf is not None:
-                moved = (values - part.value).clamp(-config.clip_range_vf, config.clip_range_vf)
-                squared = torch.max(squared, (part.value + moved - part.target).square())
-            value_loss = 0.5 * squared.mean()
-            entropy = entropies.mean()
-            loss = policy_loss - config.ent_coef * entropy + config.vf_coef * value_loss
+    for epoch in range(config.n_epochs):
+        order = torch.randperm(len(batch), generator=generator, device=device)
+        if quick is not None:
+            quick(order)
+        for index in () if quick is not None else order.split(size):  # type: ignore[no-untyped-call]
+            with acceleration.mixed(config.precision, device):
+                loss, record = loss_of(policy, batch.part(index), config, clip_range)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
-            with torch.no_grad():
-                kl = (ratio - 1 - log_ratio).mean()  # low variance: joschu.net/blog/kl-approx.html
-                outside = ((ratio - 1).abs() > config.clip_range).float().mean()
-                records.append(torch.stack([policy_loss, value_loss, entropy, kl, outside]))
+            records.append(record.clone() if config.compile else record)  # a CUDA graph writes over it
         if config.target_kl is not None:
-            epoch = torch.stack(records[-config.n_minibatches :])
-            if float(epoch[:, 3].mean()) > config.target_kl:
+            last = torch.stack(records[-config.n_minibatches :]) if quick is None else quick.records(epoch)
+            if float(last[:, 3].mean()) > config.target_kl:
                 break
     policy.eval()
-    means = torch.stack(records).detach().mean(dim=0).tolist()
+    means = (torch.stack(records).detach() if quick is None else quick.records()).mean(dim=0).tolist()
     metrics = dict(zip(("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction"), means))
     variance = float(batch.target.var(correction=0))
     unexplained = float(batch.advantage.var(correction=0))
     metrics["explained_variance"] = 1 - unexplained / variance if variance else 0.0
     return metrics
+
+
+def objective(
+    policy: Policy, part: Samples, config: PPOConfig, clip_range: float | torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of a minibatch (Schulman et al. 2017, equation 9), and of it policy loss, value loss, entropy,
+    KL divergence and the share of ratios outside the clipping range, without gradients."""
+    outputs, values = part.seen_by(policy)
+    log_prob, entropies = policy.log_prob_entropy_of(outputs, part.actions)
+    log_ratio = log_prob - part.log_prob
+    ratio = log_ratio.exp()
+    gain = part.advantage
+    if gain.numel() > 1:
+        gain = (gain - gain.mean()) / (gain.std() + 1e-8)
+    clipped = torch.clamp(ratio, 1 - clip_range, 1 + clip_range)  # type: ignore[arg-type]  # both, or neither
+    policy_loss = -torch.min(gain * ratio, gain * clipped).mean()
+    squared = (values - part.target).square()
+    if config.clip_range_vf is not None:
+        moved = (values - part.value).clamp(-config.clip_range_vf, config.clip_range_vf)
+        squared = torch.max(squared, (part.value + moved - part.target).square())
+    value_loss = 0.5 * squared.mean()
+    entropy = entropies.mean()
+    loss = policy_loss - config.ent_coef * entropy + config.vf_coef * value_loss
+    with torch.no_grad():
+        kl = (ratio - 1 - log_ratio).mean()  # low variance: joschu.net/blog/kl-approx.html
+        outside = ((ratio - 1).abs() > clip_range).float().mean()
+        record = torch.stack([policy_loss, value_loss, entropy, kl, outside])
+    return loss, record

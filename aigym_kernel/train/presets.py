@@ -24,8 +24,8 @@ from typing import Any
 PPO: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         "total_timesteps": 100_352,
-        "n_envs": 64,
-        "n_steps": 16,
+        "n_envs": 32,
+        "n_steps": 32,
         "n_epochs": 6,
         "n_minibatches": 4,
         "learning_rate": 2.5e-3,

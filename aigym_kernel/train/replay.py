@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from aigym_kernel.train.collect import Rollout
 
-MOST_BYTES = 8 << 30
 _LEAST_PRIORITY = 1e-6
 
 Floats = NDArray[np.float32]
@@ -91,17 +90,26 @@ class Replay:
             rows = self._head + np.arange(steps)
             # A row can be drawn once the n - 1 after it are there; until then the old one is void.
             self._set(rows, 0.0)
-            ready = rows - self._n_step + 1
-            self._set(ready[ready + self._written - self._head >= 0], self._highest)
+            ready, oldest = rows - self._n_step + 1, self._head + max(steps - self._rows, -self._written)
+            self._set(ready[ready >= oldest], self._highest)
         self._head = (self._head + steps) % self._rows
         self._written += steps
 
-    def sample(self, size: int, beta: float) -> Batch:
-        """``size`` transitions, with replacement. ``beta`` 1 corrects fully for the priorities."""
+    def sample(self, size: int, beta: float, batches: int = 1) -> Batch:
+        """``size`` transitions, with replacement. ``beta`` 1 corrects fully for the priorities. Where all are
+        drawn evenly, several ``batches``, end to end: the same that as many calls would give."""
         if self._tree is None:
-            back = self._random.integers(self._n_step, min(self._written, self._rows) + 1, size)
-            rows, envs = (self._head - back) % self._rows, self._random.integers(self._envs, size=size)
-            indices, weights = rows * self._envs + envs, np.ones(size, np.float32)
+            most = min(self._written, self._rows) + 1
+            drawn = [
+                (
+                    self._random.integers(self._n_step, most, size),
+                    self._random.integers(self._envs, size=size),
+                )
+                for _ in range(batches)
+            ]
+            back, envs = np.concatenate(drawn, axis=1)
+            rows = (self._head - back) % self._rows
+            indices, weights = rows * self._envs + envs, np.ones(len(rows), np.float32)
         else:
             parts = (np.arange(size) + self._random.random(size)) / size  # one draw from each equal share
             indices = self._tree.find(parts * self._tree.total)
@@ -114,7 +122,7 @@ class Replay:
         counted = np.ones(done.shape, np.bool_)  # the step itself, and those before which no episode ended
         counted[:, 1:] = ~np.logical_or.accumulate(done[:, :-1], axis=1)
         last = counted.sum(axis=1) - 1
-        end = along[0][np.arange(size), last], envs
+        end = along[0][np.arange(len(rows)), last], envs
         return Batch(
             observations=self._columns["observation"][rows, envs],
             actions=self._columns["action"][rows, envs].astype(np.int64),
@@ -188,7 +196,7 @@ class _SumTree:
         at = self._first + indices
         self._sums[at] = priorities
         for _ in range(self._levels):
-            at = np.unique(at >> 1)
+            at = at >> 1  # some twice: sorting them out takes longer than adding twice
             self._sums[at] = self._sums[2 * at] + self._sums[2 * at + 1]
 
     def find(self, amounts: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -200,6 +208,6 @@ class _SumTree:
             left = self._sums[at]
             # Rounding must not lead into an empty branch.
             right = (left_over >= left) & (self._sums[at + 1] > 0)
-            left_over[right] -= left[right]
-            at[right] += 1
+            np.subtract(left_over, left, out=left_over, where=right)
+            at += right
         return at - self._first

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from aigym_kernel.train.collect import Rollout
 from aigym_kernel.train.networks import Policy
 
+AT_ONCE = 2**14
+"""So many observations are looked at together: what a convolution makes of one is many times as large."""
+
 
 def gae(
     rewards: NDArray[np.floating[Any]],
@@ -99,7 +102,8 @@ def samples(policy: Policy, rollout: Rollout, gamma: float, gae_lambda: float) -
         starts = torch.from_numpy(begun).to(inputs.device)
         outputs, value = policy.forward_sequence(inputs, _remembered(rollout), starts)
     else:
-        outputs, value = (x.unflatten(0, (steps + 1, envs)) for x in policy(inputs.flatten(0, 1)))
+        parts = [policy(part) for part in torch.split(inputs.flatten(0, 1), AT_ONCE)]
+        outputs, value = (torch.cat(x).reshape(steps + 1, envs, *x[0].shape[1:]) for x in zip(*parts))
     rewards = rollout.rewards.copy()
     if rollout.truncated:
         at, indices, finals = (list(column) for column in zip(*rollout.truncated, strict=True))

@@ -1,4 +1,5 @@
-"""A policy in one safetensors file: its weights, and in the header, as JSON, what it takes to build it again.
+"""A policy in one safetensors file: its weights, and in the header, as JSON, what it takes to build it again
+and which weights do not learn (``requires_grad``).
 
     save(policy, "policy.safetensors")          the same as policy.save(...)
     build(Policy, *read("policy.safetensors"), None)      the same as Policy.load(...)
@@ -32,6 +33,7 @@ def header(policy: Policy) -> dict[str, str]:
     """What a file says of ``policy`` beside its weights."""
     network = policy.network
     data = network if isinstance(network, (tuple, Mapping)) else {"module": named(network)}
+    frozen = [name for name, weight in policy.named_parameters() if not weight.requires_grad]
     return {
         "format": FORMAT,
         "observation_space": json.dumps(space_to_dict(policy.observation_space)),
@@ -39,24 +41,32 @@ def header(policy: Policy) -> dict[str, str]:
         "network": json.dumps(data),
         "head": policy.head,
         "normalize": json.dumps(policy.normalize),
+        **({"frozen": json.dumps(frozen)} if frozen else {}),
     }
 
 
 def save(policy: Policy, path: str | Path) -> Path:
-    """Write ``policy`` to ``path``; a file that is there is replaced."""
+    """Write ``policy`` to ``path``; a file that is there is replaced.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     # Clones: weights that a module of the user's ties together are written twice.
     weights = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in policy.state_dict().items()
     }
     partial = target.with_name(target.name + ".tmp")
-    save_file(weights, partial, metadata=header(policy))
-    partial.replace(target)
-    return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, partial, metadata=header(policy))
+        return partial.replace(target)
+    except (OSError, SafetensorError) as problem:
+        raise TrainingError(f"the policy {target} cannot be written: {problem}") from None
 
 
 def read(path: str | Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
@@ -98,7 +108,7 @@ def build(
     if own and network is None:
         raise TrainingError(
             f"this policy has a network of your own, {own}, of which files keep no code; give one "
-            f"of the same layers: Policy.load(path, network={own}(...))"
+            f"of the same layers: network={own}(...), or policy={own}(...) where a training goes on"
         )
     policy = cls(
         *spaces_of(header),
@@ -114,6 +124,10 @@ def build(
         raise TrainingError(
             f"the recorded weights do not fit {named(network) if own else 'their network'}: {problem}"
         ) from None
+    frozen = set(json.loads(header.get("frozen", "[]")))
+    for name, weight in policy.named_parameters():
+        if name in frozen:
+            weight.requires_grad_(False)
     return policy
 
 

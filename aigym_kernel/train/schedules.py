@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from aigym_kernel.errors import TrainingError, UnknownName
@@ -60,6 +61,6 @@ def heed(message: Mapping[str, Any] | None, rate: Decay, *, at: int) -> None:
     for name, value in message.items():
         if name != "learning_rate":
             raise UnknownName("name that can be changed while training", str(name), ["learning_rate"])
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
             raise TrainingError(f"send: learning_rate={value!r} must be a number above 0")
         rate.change(float(value), at=at)

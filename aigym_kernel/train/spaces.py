@@ -29,13 +29,16 @@ def check_spaces(
     Raises:
         TrainingError: it cannot; the message names the space and those that work.
     """
+    for kind, space in (("observation_space", observation), ("action_space", action)):
+        if not isinstance(space, gymnasium.Space):
+            raise TrainingError(f"{name}: {kind} is {space!r}; set it to one of gymnasium.spaces in __init__")
     usable = isinstance(observation, spaces.Discrete) or (
         isinstance(observation, spaces.Box) and observation.dtype.kind in "fiub"
     )
     if not usable:
         raise TrainingError(
             f"{name}: observation_space {observation} cannot feed this network; Box and Discrete work "
-            "(gymnasium.wrappers.FlattenObservation turns Dict and Tuple into Box)"
+            "(env_kwargs={'wrappers': ['FlattenObservation']} makes one Box of Dict, Tuple and others)"
         )
     numbers = width(observation)
     if not 0 < numbers <= _MAX_FLAT:

@@ -1,9 +1,10 @@
 """Notebook widgets: `explore` for everything recorded, `board` for a training run, `launch` for tasks,
 `review` for marks that a person gives, `network_builder` for the layers of a network,
-`reward_designer` for the rewards of Snake.
+`reward_designer` for the rewards of Snake; and `bench.bench_board` for a bench, which is imported from its
+own module, since reading notebooks brings much that the others need not wait for.
 
 Each widget is one .py with its state as traits and plain .js beside it (no build step). What they show
-without a kernel and without a script is in `stills`.
+without a kernel and without a script is in `stills`, of a bench in `matrix`.
 """
 
 from aigym_kernel.widgets.board import Board, board, refresh, show

@@ -5,13 +5,15 @@
  *
  * Python sends `view` at most twice a second, `plots`, `outcomes` and `alerts` when something was recorded and
  * `live` while somebody looks. The browser sends what is asked ({"do": "pause", "run": 0}; see controls.js), and
- * every few seconds {"looking": true} while the board is in sight. Between two messages the clock goes on here.
+ * every few seconds {"looking": true} while the board is in sight, which Python answers. Between two messages the
+ * clock goes on here; where none comes any more (no kernel, or a busy one), it says of when what is shown is.
  */
 import { controls } from "./controls.js";
-import { badge, clamp, formatDuration, formatNumber, h, holdKeys, onTheme } from "./drawing.js";
+import { badge, clamp, formatDuration, formatNumber, formatTime, h, holdKeys, onTheme } from "./drawing.js";
 import { gamePanel } from "./game.js";
 import { controlKind, keyAction, keyName } from "./keys.js";
 import { PLOT_COLOURS, nearestIndex, plot, stepSpan } from "./plots.js";
+import { tellSight } from "./sight.js";
 
 /**
  * @typedef {{run_id: string, name: string, label: string, state: string, step: number, total_steps: number,
@@ -27,10 +29,10 @@ import { PLOT_COLOURS, nearestIndex, plot, stepSpan } from "./plots.js";
  *   told: {n: number, what: string, text: string, bad: boolean} | {}}} State
  */
 
-const LOOKING_MS = 3000;
 const ENDED = ["done", "failed", "stopped", "killed"];
 const MAIN_PLOT = "return_mean";
 const CHART_MIN = 210;
+const SILENT_S = 12;
 export const BOARD_KEYS = /** @type {const} */ ({
   p: "pause", s: "save", w: "watch", ArrowLeft: "back", ArrowRight: "forward", Escape: "leave", "?": "help" });
 /** @type {[string, string][]} */
@@ -56,13 +58,15 @@ export function statesTold(states) {
   return [...new Set(states)].map((state) => `${states.filter((s) => s === state).length} ${state}`).join(", ");
 }
 
-/** "12 s, about 3 min 05 s left" @param {SeenRun} run @param {number} seenAt @param {number} now epoch seconds */
-export function clock(run, seenAt, now) {
-  const ended = ENDED.includes(run.state);
-  const passed = Math.max(0, (ended ? run.ended_at ?? seenAt : now) - run.started_at);
-  const text = formatDuration(passed);
-  if (ended || run.seconds_left === null) return text;
-  return `${text}, about ${formatDuration(Math.max(0, run.seconds_left - (now - seenAt)))} left`;
+/** "12 s, about 3 min 05 s left": from the first start to now or to the last end; no estimate while any of them waits.
+ * @param {readonly SeenRun[]} runs @param {number} seenAt @param {number} now epoch seconds */
+export function clock(runs, seenAt, now) {
+  const going = runs.filter((run) => !ENDED.includes(run.state));
+  const until = going.length ? now : Math.max(...runs.map((run) => run.ended_at ?? seenAt));
+  const text = formatDuration(Math.max(0, until - Math.min(...runs.map((run) => run.started_at))));
+  if (!going.length || going.some((run) => run.seconds_left === null)) return text;
+  const left = Math.max(...going.map((run) => run.seconds_left ?? 0)) - (now - seenAt);
+  return `${text}, about ${formatDuration(Math.max(0, left))} left`;
 }
 
 /** How episodes ended: a bar for each outcome, and beside it how its share went.
@@ -130,13 +134,21 @@ function render({ model, el }) {
   /** @type {ReturnType<typeof plot>[]} */
   let drawn = [];
   let chosen = 0;
+  let widths = [240, CHART_MIN]; // of the large chart, and of the small ones together
   let cursor = /** @type {number | null} */ (null);
 
   const going = () => model.get("view").runs.filter((run) => !ENDED.includes(run.state));
+  let heard = model.get("view").seen_at; // when Python last said anything, epoch seconds
   const tell = () => {
     const { runs, seen_at } = model.get("view");
-    const longest = runs.reduce((a, b) => ((b.seconds_left ?? -1) > (a.seconds_left ?? -1) ? b : a));
-    time.textContent = clock(longest, seen_at, Date.now() / 1000);
+    const now = Date.now() / 1000;
+    const silent = going().length > 0 && now - heard > SILENT_S;
+    time.textContent = silent ? `as of ${formatTime(heard, new Date())}` : clock(runs, seen_at, now);
+    steering.silent(silent);
+  };
+  const hear = () => {
+    heard = Date.now() / 1000;
+    tell();
   };
 
   function showView() {
@@ -163,7 +175,7 @@ function render({ model, el }) {
     error.hidden = !error.textContent;
     numbers.replaceChildren(...(several ? [] : first.numbers).flatMap(([metric, value]) => [
       h("span", { class: "aigym-dull" }, metric), h("span", { class: "aigym-number" }, formatNumber(value))]));
-    game.say(ended ? "No game was recorded that can be drawn." : "The policy of now plays here once training has begun.");
+    game.say(ended ? "No game was recorded that can be drawn here." : "The policy of now plays here once training has begun.");
     tell();
   }
 
@@ -190,14 +202,14 @@ function render({ model, el }) {
   }
   function showPlots() {
     const all = model.get("plots");
-    const span = stepSpan(all);
-    const look = (/** @type {HTMLElement} */ node, /** @type {number} */ height, /** @type {number} */ least) =>
-      ({ width: clamp(node.clientWidth || least, least, 1600), height, smoothing: Number(smoothing.value), hidden, span });
-    const columns = Math.max(1, Math.floor(((others.clientWidth || CHART_MIN) + 14) / (CHART_MIN + 14)));
-    const small = Math.floor(((others.clientWidth || CHART_MIN) - 14 * (columns - 1)) / columns);
+    // Behind another tab nothing has a width: what comes meanwhile is drawn as wide as it was before.
+    if (others.clientWidth) widths = [main.clientWidth, others.clientWidth];
+    const columns = Math.max(1, Math.floor((widths[1] + 14) / (CHART_MIN + 14)));
+    const small = Math.floor((widths[1] - 14 * (columns - 1)) / columns);
+    const look = { height: 120, width: small, smoothing: Number(smoothing.value), hidden, span: stepSpan(all) };
     const first = all.find((one) => one.name === MAIN_PLOT);
-    const big = first ? plot(first, { ...look(main, 330, 240), smoothing: 0 }) : null;
-    const rest = all.filter((one) => one !== first).map((one) => plot(one, { ...look(others, 120, CHART_MIN), width: small }));
+    const big = first ? plot(first, { ...look, height: 330, width: clamp(widths[0], 240, 1600), smoothing: 0 }) : null;
+    const rest = all.filter((one) => one !== first).map((one) => plot(one, look));
     drawn = [...(big ? [big] : []), ...rest];
     main.replaceChildren(big ? big.node : h("p", { class: "aigym-dull aigym-empty" },
       going().length ? "waiting for finished episodes" : "no episode finished"));
@@ -274,6 +286,7 @@ function render({ model, el }) {
   const listeners = [["view", showView], ["stopping", showView], ["told", steering.tell], ["plots", showPlots], ["outcomes", showOutcomes],
     ["alerts", showAlerts], ["live", showGame]];
   for (const [trait, show] of listeners) model.on(`change:${trait}`, show);
+  for (const event of ["change", "msg:custom"]) model.on(event, hear);
   showView();
   showLegend();
   showPlots();
@@ -281,23 +294,9 @@ function render({ model, el }) {
   showAlerts();
   showGame();
 
-  // Somebody looks at it: the run may play the game.
-  let inSight = false;
-  let looked = false;
-  function look() {
-    const now = inSight && !document.hidden && going().length > 0;
-    if (now || looked) model.send({ looking: now });
-    looked = now;
-  }
-  const sight = new IntersectionObserver((entries) => {
-    inSight = entries[entries.length - 1].isIntersecting;
-    look();
-  });
-  sight.observe(root);
   const gone = new AbortController();
-  document.addEventListener("visibilitychange", look, { signal: gone.signal });
+  tellSight(model, root, gone.signal, () => going().length > 0); // then the run may play the game
   onTheme(() => game.redraw(), gone.signal);
-  const looking = window.setInterval(() => { if (looked) look(); }, LOOKING_MS);
   const ticking = window.setInterval(() => { if (going().length) tell(); }, 1000);
   let width = 0;
   const sizes = new ResizeObserver(() => {
@@ -308,14 +307,13 @@ function render({ model, el }) {
   });
   sizes.observe(charts);
   return () => {
-    if (looked) model.send({ looking: false });
-    sight.disconnect();
     sizes.disconnect();
     gone.abort();
     game.close();
-    for (const timer of [ticking, looking]) window.clearInterval(timer);
+    window.clearInterval(ticking);
     steering.close();
     for (const [trait, show] of listeners) model.off(`change:${trait}`, show);
+    for (const event of ["change", "msg:custom"]) model.off(event, hear);
   };
 }
 

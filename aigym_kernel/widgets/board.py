@@ -5,7 +5,8 @@
                                differ only in their seed as one line with a band
     show(run)                  displays it
     refresh(run)               sends the final state to every displayed board of the run, and the final
-                               static HTML that exported notebooks show; call it from the main thread
+                               static HTML that saved and exported notebooks show. Before a person a board
+                               does that by itself when its runs have ended
 
 The board reads what the run has written to the store, so it works from any process, and a cell may
 wait for the run meanwhile. It starts no run, and costs a run little: it reads the record at most once a
@@ -15,7 +16,6 @@ second, for at most a twentieth of the time, and the game is played only while t
 from __future__ import annotations
 
 import contextlib
-import secrets
 import threading
 import time
 import weakref
@@ -28,7 +28,8 @@ import traitlets
 from aigym_kernel.errors import AigymError
 from aigym_kernel.grouping import common, grouped, names
 from aigym_kernel.handles import Run
-from aigym_kernel.widgets import source, stills
+from aigym_kernel.progress import headless
+from aigym_kernel.widgets import placing, source, stills
 from aigym_kernel.widgets.plain import finite
 from aigym_kernel.widgets.plots import plots
 from aigym_kernel.widgets.replies import stay_where_sent
@@ -76,7 +77,7 @@ class Board(anywidget.AnyWidget):
         self._reading = threading.Lock()
         self._looked_at = 0.0
         self._shown = 0
-        self._display_id = secrets.token_hex(8)
+        self._kept = False
         super().__init__()
         stay_where_sent(self.comm)
         self.update()
@@ -129,12 +130,15 @@ class Board(anywidget.AnyWidget):
         """Follow the runs, unless all have ended or it does so already."""
         if self.ended or (self._thread is not None and self._thread.is_alive()):
             return
+        self._kept = False
         name = f"board of {self.runs[0].id}"
         self._thread = threading.Thread(target=self._follow, name=name, daemon=True)
         self._thread.start()
 
     def _follow(self) -> None:
         due = 0.0
+        began = time.monotonic()
+        keep = began + placing.pause_s(0)
         while not self.ended:
             started = time.monotonic()
             # A store that cannot be read just now (a full disk, a moved folder) may be readable later.
@@ -144,7 +148,16 @@ class Board(anywidget.AnyWidget):
                 if started >= due or self.ended:
                     self.update()
                     due = started + max(READ_S, (time.monotonic() - started) / SHARE)
+                if started >= keep and not self.ended and not headless():
+                    self._keep()
+                    keep = started + placing.pause_s(started - began)
             self._play(until=started + POLL_S)
+        # Who executes a notebook with nobody before it hears only what comes while a cell runs:
+        # `refresh_ended` is for that.
+        if not self._kept and not headless():
+            with contextlib.suppress(AigymError, OSError):
+                self.update()
+            self._keep()
 
     def _glance(self) -> None:
         """Look how far the runs are. That the last has ended is told once its record is read."""
@@ -186,6 +199,8 @@ class Board(anywidget.AnyWidget):
             return
         if "looking" in content:
             self._looked_at = time.monotonic() + WATCHED_S if content["looking"] else 0.0
+            if content["looking"]:
+                self.send({"here": True})  # so that the browser knows that somebody tells it what happens
         if isinstance(shown := content.get("shown"), int) and 0 <= shown < len(self._seen):
             self._shown = shown
         if content.get("do") in _DOES:
@@ -223,13 +238,14 @@ class Board(anywidget.AnyWidget):
         return {**data, "text/plain": repr(self), "text/html": self.static_html()}, metadata
 
     def _ipython_display_(self) -> None:
-        """Displays with an id of its own, so that `refresh` can replace what was displayed."""
-        from IPython.display import display
-
-        data, metadata = self._repr_mimebundle_()
         for run in self.runs:
             _displayed.setdefault(run.id, weakref.WeakSet()).add(self)
-        display(data, metadata=metadata, raw=True, display_id=self._display_id)  # type: ignore[no-untyped-call]
+        placing.place(self)
+
+    def _keep(self) -> None:
+        """Renew the still, so that a saved notebook has what is known now."""
+        self._kept = self.ended
+        placing.renew(self)
 
 
 _DOES: dict[str, Callable[[Run, Any], object]] = {
@@ -319,14 +335,10 @@ def refresh(run: Run) -> None:
     The browser's own copy is updated anyway; this is for what the notebook keeps. Does nothing when
     no board of the run was displayed in this process.
     """
-    from IPython.display import update_display
-
     for made in list(_displayed.get(run.id, ())):
         made.update()
-        data, metadata = made._repr_mimebundle_()
-        update_display(  # type: ignore[no-untyped-call]
-            data, metadata=metadata, raw=True, display_id=made._display_id
-        )
+        if not made._kept:
+            made._keep()
 
 
 def refresh_ended() -> None:

@@ -23,7 +23,7 @@ from aigym_kernel import rendering
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_one
 from aigym_kernel.errors import AigymError, UnknownName
-from aigym_kernel.widgets import source
+from aigym_kernel.widgets import placing, source
 from aigym_kernel.widgets.replies import stay_where_sent
 
 # `train` is imported where it is used: it brings torch, and all widgets would wait for it.
@@ -162,12 +162,16 @@ class NetworkBuilder(anywidget.AnyWidget):
                 "parameters": found.parameters,
             }
         self.view = view
+        placing.renew(self)
 
     def __repr__(self) -> str:
         try:
             return f"NetworkBuilder for {self.env or 'no environment'}, {self.algo}\n{self._outline()!r}"
         except AigymError as problem:
             return f"NetworkBuilder: {problem}"
+
+    def _ipython_display_(self) -> None:
+        placing.place(self)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)

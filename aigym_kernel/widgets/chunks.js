@@ -46,8 +46,9 @@ export function returnAt(chunk, i) {
  * Parts of something long, fetched as they are looked at: one request at a time, the latest wanted first,
  * then the neighbour that is looked at next.
  * @template T
- * @param {{size: number, length: number, first: T | null, fetch: (number: number) => Promise<T | null>,
- *   arrived: () => void}} source `fetch` resolves to null where the part is not ready yet: it is asked again
+ * @param {{size: number, length: number, first: T | null, arrived: () => void,
+ *   fetch: (number: number, late: (part: T | null) => void) => Promise<T | null>}} source `fetch` resolves to null
+ *   where the part is not ready yet: it is asked again; what comes after it was given up goes to `late`
  */
 export function parts({ size, length, first, fetch, arrived }) {
   /** @type {Map<number, T>} */
@@ -60,11 +61,15 @@ export function parts({ size, length, first, fetch, arrived }) {
     if (going || wanted < 0 || held.has(wanted) || Date.now() < restUntil) return;
     going = true;
     const number = wanted;
-    fetch(number).then(
+    const take = (/** @type {T | null} */ part) => {
+      if (part === null) return;
+      keep(number, part);
+      arrived();
+    };
+    fetch(number, take).then(
       (part) => {
         going = false;
-        if (part !== null) keep(number, part);
-        if (part !== null) arrived();
+        take(part);
         next();
       },
       () => {

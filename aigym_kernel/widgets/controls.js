@@ -7,9 +7,10 @@
  */
 import { formatTime, h } from "./drawing.js";
 
-/** @typedef {{state: string, label: string, speed: string, learning_rate: number | null, saved_at: number | null, resumable: boolean}} Steered */
+/** @typedef {{run_id: string, state: string, label: string, speed: string, learning_rate: number | null, saved_at: number | null, resumable: boolean}} Steered */
 
 const PATIENCE_MS = 5000;
+const PASSING = ["pause", "resume", "stop", "save"];
 const OVER = ["done", "failed", "stopped", "killed"];
 
 /** What can be asked of runs: whether any goes on, whether all that do are paused, whether one can go on again.
@@ -48,15 +49,16 @@ export function controls(model) {
   const set = button("Set", "the learning rate, from the next update on");
   const target = h("select", { "aria-label": "which run" });
   const told = h("span", { class: "aigym-told aigym-dull", role: "status" });
-  const note = h("div", { class: "aigym-note", role: "alert", hidden: "" },
-    "No answer from the kernel: it is busy with a cell or not running. Interrupt that cell, or call " +
-    "aigym.load_run(…).stop() elsewhere; the training goes on until then.");
+  const note = h("div", { class: "aigym-note", role: "alert", hidden: "" });
   const labelled = (/** @type {string} */ text, /** @type {HTMLElement[]} */ ...nodes) => h("label", {}, text, ...nodes);
   const bar = h("div", { class: "aigym-steering", role: "group", "aria-label": "controls" },
     target, pause, save, labelled("speed", speed), labelled("learning rate", rate), set, told, stop);
   const node = h("div", {}, bar, note);
   let patience = 0;
+  let unanswered = false;
+  let silence = false;
   let labels = "";
+  let stood = "";
 
   /** @returns {Steered[]} */
   const runs = () => model.get("view").runs;
@@ -65,12 +67,28 @@ export function controls(model) {
     const at = place();
     return at === null ? runs() : [runs()[at]];
   };
+  function showNote() {
+    note.hidden = !unanswered && !silence;
+    const [{ run_id: id }] = aimed();
+    note.textContent = "No answer from the kernel: it is busy with a cell, was restarted or is not running. The training "
+      + `goes on without it: in a free kernel, aigym.board(aigym.load_run("${id}")) shows it, `
+      + `aigym.load_run("${id}").stop() ends it.`;
+  }
   /** @param {string} what @param {unknown} [value] */
   function ask(what, value) {
-    model.send({ do: what, value: value ?? null, run: place() });
-    told.textContent = "…";
     window.clearTimeout(patience);
-    patience = window.setTimeout(() => { note.hidden = false; }, PATIENCE_MS);
+    try {
+      model.send({ do: what, value: value ?? null, run: place() });
+    } catch { // The host has thrown the way to the kernel away.
+      unanswered = true;
+      showNote();
+      return;
+    }
+    told.textContent = "…";
+    patience = window.setTimeout(() => {
+      unanswered = true;
+      showNote();
+    }, PATIENCE_MS);
   }
   const toggle = () => {
     const can = abilities(aimed());
@@ -79,13 +97,19 @@ export function controls(model) {
   const keep = () => { if (!save.disabled) ask("save"); };
   const setRate = () => {
     const value = typedRate(rate.value);
-    rate.toggleAttribute("aria-invalid", value === null);
+    rate.setAttribute("aria-invalid", String(value === null));
     if (value === null) told.textContent = "A learning rate is a number above 0.";
     else {
       ask("learning_rate", value);
       rate.value = "";
     }
   };
+  /** The last learning rate of a run, or of those that differ from it in their seed. @param {number} at its place */
+  function recordedRate(at) {
+    const group = model.get("view").groups.findIndex((/** @type {any} */ one) => one.runs.includes(at));
+    const plot = model.get("plots").find((/** @type {any} */ one) => one.name === "learning_rate");
+    return plot?.lines.find((/** @type {any} */ line) => line.group === group)?.y.at(-1);
+  }
   function show() {
     const all = runs();
     const text = all.map((run) => run.label).join("\n");
@@ -106,16 +130,24 @@ export function controls(model) {
     stop.hidden = !can.going;
     stop.textContent = stopping && can.going ? "Stopping…" : "Stop";
     speed.disabled = set.disabled = rate.disabled = !can.going;
-    if (document.activeElement !== speed) speed.value = these[0].speed;
-    const plot = model.get("plots").find((/** @type {any} */ one) => one.name === "learning_rate");
-    rate.placeholder = rateText(these[0].learning_rate ?? plot?.lines[0].y.at(-1));
+    const shown = these.find((run) => !OVER.includes(run.state)) ?? these[0];
+    if (document.activeElement !== speed) speed.value = shown.speed;
+    rate.placeholder = these.length > 1 ? "" : rateText(shown.learning_rate ?? recordedRate(all.indexOf(shown)));
     const saved = Math.max(0, ...these.map((run) => run.saved_at ?? 0));
+    const stands = all.map((run) => `${run.state} ${run.saved_at}`).join();
+    if (stands !== stood) {
+      stood = stands;
+      const { what, bad } = model.get("told");
+      // What was to come has come.
+      if (!bad && PASSING.includes(what)) told.textContent = what === "save" ? `Saved at ${formatTime(saved, new Date())}.` : "";
+    }
     save.title = saved ? `a checkpoint now (s); last saved at ${formatTime(saved, new Date())}` : "a checkpoint now (s)";
   }
   function tell() {
     const answer = model.get("told");
     window.clearTimeout(patience);
-    note.hidden = true;
+    unanswered = false;
+    showNote();
     told.textContent = answer.text ?? "";
     told.classList.toggle("aigym-told-bad", Boolean(answer.bad));
   }
@@ -128,6 +160,12 @@ export function controls(model) {
   rate.addEventListener("keydown", (event) => { if (event.key === "Enter") setRate(); });
   return {
     node, show, tell, pause: toggle, save: keep,
+    /** Whether nothing has come from Python for long. @param {boolean} is */
+    silent(is) {
+      if (is === silence) return;
+      silence = is;
+      showNote();
+    },
     watch() {
       if (!speed.disabled) ask("speed", aimed()[0].speed === "watch" ? "max" : "watch");
     },

@@ -206,8 +206,8 @@ export function conversationScene({ shown, ask, seek, redraw, signal }) {
     scroller, signal,
     draw: (/** @type {number} */ n) => held.get(n)?.map((turn) => turnNode(turn, fold, { seek, whole })) ?? null,
     fetch: async (n) => {
-      held.set(n, await ask("turns", { chunk: n }));
-      redraw();
+      const take = (/** @type {Turn[]} */ turns) => { held.set(n, turns); redraw(); };
+      take(await ask("turns", { chunk: n }, { late: (turns) => { take(turns); view.need(blocks[n]); } }));
     },
     failed: () => [h("p", { class: "aigym-dull" }, "These turns need the kernel.")],
     drawn: () => { mark(); },

@@ -26,7 +26,7 @@ from aigym_kernel import contrasts, rendering
 from aigym_kernel.differences import Difference
 from aigym_kernel.errors import AigymError, UnknownName
 from aigym_kernel.store import Store
-from aigym_kernel.widgets import pane, saved, source, stills
+from aigym_kernel.widgets import pane, placing, saved, source, stills
 from aigym_kernel.widgets.answers import ASIDE, CHANGED, answer
 from aigym_kernel.widgets.filters import checked, condition, packed, unpacked
 from aigym_kernel.widgets.following import Seen, look
@@ -213,6 +213,9 @@ class Explorer(anywidget.AnyWidget):
                 error + contrasts.difference(self.difference, [self.difference["rows"][:DIFFERING]]) + listed
             )
         return error + listed
+
+    def _ipython_display_(self) -> None:
+        placing.place(self)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)

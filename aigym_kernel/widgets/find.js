@@ -73,6 +73,7 @@ export function findBar({ find, loaded, position, seek, scene, closed }) {
   }
   /** @param {1 | -1} way */
   function go(way) {
+    if (!hits.length) return; // nothing is found, or the answer is awaited
     index = nextHit(hits, index, position(), way);
     if (index >= 0) seek(hits[index][0]);
     tell();
@@ -80,9 +81,8 @@ export function findBar({ find, loaded, position, seek, scene, closed }) {
   async function look() {
     const now = input.value;
     wanted = now;
-    index = -1;
-    if (!now) [hits, count] = [[], 0];
-    else {
+    [hits, index, count] = [[], -1, 0];
+    if (now) {
       try {
         const answer = await find(now);
         if (wanted !== now) return;

@@ -52,7 +52,7 @@ export function gamePanel() {
     if (board) {
       drawBoard(canvas, { width: board[0].length, height: board.length, first: [], changes: [] }, board.flat());
     } else if (picture?.startsWith(PICTURE_START)) image.src = picture;
-    else note.textContent = "This environment has nothing to draw: neither board() nor rgb_array.";
+    else note.textContent = "Nothing to draw: this environment has neither board() nor rgb_array, or the package that draws it is missing (aigym.doctor() names it).";
     now.textContent = `${whose}return so far ${formatNumber(current.return)}, policy of step ${formatNumber(current.step)}`;
     if (current.ended) last.textContent = `last game: ${current.ended}, return ${formatNumber(current.return)}`;
   }

@@ -25,7 +25,7 @@ from aigym_kernel.rollouts import Agent
 from aigym_kernel.runs import rollout
 from aigym_kernel.tasks import Task, load_task, tasks_table
 from aigym_kernel.trajectories import Mark, Step, Trajectory
-from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets import placing, source, stills
 from aigym_kernel.widgets.plain import cut
 from aigym_kernel.widgets.replies import stay_where_sent
 
@@ -146,6 +146,7 @@ class Launcher(anywidget.AnyWidget):
                 env.close()
         except Exception as problem:  # shown, not lost with the thread
             self.view = {**self.view, "state": "error", "error": f"{type(problem).__name__}: {problem}"}
+            placing.renew(self)
             return
         self.trajectory = trajectory
         score = trajectory.score
@@ -158,6 +159,7 @@ class Launcher(anywidget.AnyWidget):
             "trajectory_id": trajectory.id,
             "wall_s": trajectory.wall_s,
         }
+        placing.renew(self)
 
     def _say(self, who: str, text: Any) -> None:
         turn = [who, cut(text if isinstance(text, str) else repr(text))]
@@ -179,6 +181,9 @@ class Launcher(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"Launcher({self.task}: {self.view['state']})"
+
+    def _ipython_display_(self) -> None:
+        placing.place(self)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)

@@ -104,12 +104,14 @@ export function listPane({ model, ask, change, signal }) {
   /** @param {number} block @returns {Promise<boolean>} whether to go on asking */
   async function fetchBlock(block) {
     const stamp = model.get("stamp");
+    const take = (/** @type {{stamp: number, rows: Row[]}} */ answer) => {
+      if (answer.stamp !== model.get("stamp")) return;
+      blocks.set(block, answer.rows);
+      if (!fresh.has(block)) fresh.set(block, Promise.resolve(true));
+      draw();
+    };
     try {
-      const answer = await ask("rows", { from: block * BLOCK, to: (block + 1) * BLOCK });
-      if (answer.stamp === model.get("stamp")) {
-        blocks.set(block, answer.rows);
-        draw();
-      }
+      take(await ask("rows", { from: block * BLOCK, to: (block + 1) * BLOCK }, { late: take }));
       return true;
     } catch {
       if (stamp === model.get("stamp")) fresh.delete(block);

@@ -121,6 +121,16 @@ export function showHeld(id, draw) {
   const still = document.getElementById(id);
   const data = document.getElementById(`${id}-data`);
   if (!still || !data) return;
+  if (!still.checkVisibility()) {
+    // The still of a living widget. It plays once it is seen: when there is no widget after all.
+    const seen = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      seen.disconnect();
+      showHeld(id, draw);
+    });
+    seen.observe(still);
+    return;
+  }
   if (!document.body.hasAttribute("data-jp-theme-light")) {
     const dark = matchMedia("(prefers-color-scheme: dark)");
     const follow = () => document.body.setAttribute("data-jp-theme-light", String(!dark.matches));

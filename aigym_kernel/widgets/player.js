@@ -54,7 +54,7 @@ export function stepsPerSecond(speed, pace, length) {
 
 /**
  * @param {{
- *   ask: (what: string, args?: Record<string, any>) => Promise<any>,
+ *   ask: import("./requests.js").Ask,
  *   onStep: (t: number, settled: boolean) => void,
  *   signal: AbortSignal,
  * }} hooks `ask`: a question to the kernel, see requests.js; `onStep`: where the reader is, `settled` when it rests
@@ -128,10 +128,10 @@ export function player({ ask, onStep, signal }) {
   });
 
   /** A question about the open trajectory. Any answer may tell that it went another way when played again.
-   * @param {string} what @param {Record<string, any>} [args] */
-  async function question(what, args = {}) {
+   * @param {string} what @param {Record<string, any>} [args] @param {{late?: (answer: any) => void}} [how] */
+  async function question(what, args = {}, how = {}) {
     const of = shown;
-    const answer = await ask(what, { ...args, id: of?.id ?? "" });
+    const answer = await ask(what, { ...args, id: of?.id ?? "" }, how);
     if (answer?.diverged_at != null && shown === of) diverged(answer.diverged_at);
     return answer;
   }
@@ -144,9 +144,9 @@ export function player({ ask, onStep, signal }) {
       size: of.scenes[key],
       length: of.length,
       first: key === of.view ? of : null,
-      fetch: async (number) => {
-        const chunk = await question("steps", { scene: key, chunk: number });
-        return chunk.reached === undefined ? chunk : null;
+      fetch: async (number, late) => {
+        const ready = (/** @type {any} */ chunk) => (chunk.reached === undefined ? chunk : null);
+        return ready(await question("steps", { scene: key, chunk: number }, { late: (chunk) => late(ready(chunk)) }));
       },
       arrived: redraw,
     });

@@ -16,6 +16,7 @@ import { formatNumber, h, scale, svg } from "./drawing.js";
 
 export const PLOT_COLOURS = 8;
 const MOST_TICKS = 4;
+const LETTER = 7;
 
 /** An exponential mean that begins at the first value; weight 0 changes nothing.
  * @param {readonly number[]} values @param {number} weight in [0, 1) @returns {number[]} */
@@ -29,12 +30,12 @@ export function smoothed(values, weight) {
   });
 }
 
-/** Round values on an axis, at most `MOST_TICKS`, none outside. @param {number} low @param {number} high @returns {number[]} */
+/** Round values on an axis, at most five, at least two, none outside. @param {number} low @param {number} high @returns {number[]} */
 export function roundTicks(low, high) {
   if (!(high > low)) return [low];
   const rough = (high - low) / MOST_TICKS;
   const ten = 10 ** Math.floor(Math.log10(rough));
-  const step = ten * ([1, 2, 5, 10].find((by) => by * ten >= rough) ?? 10);
+  const step = ten * ([1, 2, 2.5, 5, 10].find((by) => by * ten >= rough) ?? 10);
   const first = Math.ceil(low / step - 1e-9);
   const count = Math.floor(high / step + 1e-9) - first + 1;
   return Array.from({ length: count }, (_, i) => Number(((first + i) * step).toPrecision(12)));
@@ -52,7 +53,16 @@ export function logTicks(low, high) {
 
 /** A round value on an axis with all of its digits, so that no two ticks read the same. @param {number} value */
 export function tickText(value) {
-  return Math.abs(value) < 1 ? String(Number(value.toPrecision(6))).replaceAll("-", "−") : formatNumber(value);
+  const size = Math.abs(value);
+  if (size >= 1e9) return formatNumber(value);
+  const text = size >= 1e-5 || !size ? value.toLocaleString("en-US", { maximumFractionDigits: 9 }) : value.toExponential();
+  return text.replaceAll("-", "−");
+}
+
+/** How much room the axis needs left of it; the same for charts beside each other, unless their numbers are long.
+ * @param {readonly string[]} texts */
+export function axisRoom(texts) {
+  return Math.max(44, ...texts.map((text) => text.length * LETTER + 9));
 }
 
 /** Steps in few letters: 1,500 as "1.5k", 2,000,000 as "2M". @param {number} steps */
@@ -75,7 +85,7 @@ export function nearestIndex(xs, x) {
 
 /** The steps that all plots share. @param {readonly Plot[]} all @returns {PlotSpan} */
 export function stepSpan(all) {
-  const ends = all.flatMap((one) => one.lines.flatMap((line) => [line.x[0], line.x[line.x.length - 1]]));
+  const ends = all.flatMap((one) => one.lines.flatMap((line) => [line.x[0], line.x[line.x.length - 1], ...line.dots.map(([x]) => x)]));
   return ends.length ? { x0: Math.min(...ends), x1: Math.max(...ends) } : { x0: 0, x1: 1 };
 }
 
@@ -125,26 +135,27 @@ const lineClass = (group) => `aigym-series aigym-series-${group % PLOT_COLOURS}`
 export function plot(data, { width, height, smoothing, hidden, span }) {
   const lines = data.lines.filter((line) => !hidden.has(line.group));
   const shown = lines.map((line) => ({ ...line, y: smoothed(line.y, smoothing) }));
-  const box = { left: 44, top: 6, width: width - 50, height: height - 24 };
-  const foot = box.top + box.height;
   const { low, high } = valueSpan(lines, data.log);
+  const ticks = (data.log ? logTicks(low, high) : roundTicks(low, high)).map((value) => ({ value, text: tickText(value) }));
+  const left = axisRoom(ticks.map(({ text }) => text));
+  const box = { left, top: 6, width: width - left - 6, height: height - 24 };
+  const foot = box.top + box.height;
   const grow = data.log ? Math.log10 : (/** @type {number} */ v) => v;
   const px = (/** @type {number} */ x) => scale(x, span.x0, span.x1, box.left, box.left + box.width);
   const py = (/** @type {number} */ y) => scale(grow(y), grow(low), grow(high), foot, box.top);
   const draw = (/** @type {readonly number[]} */ x, /** @type {readonly number[]} */ y) =>
     x.map((step, i) => `${i ? "L" : "M"}${px(step).toFixed(1)} ${py(y[i]).toFixed(1)}`).join("");
-  const ticks = data.log ? logTicks(low, high) : roundTicks(low, high);
   const cursor = svg("line", { class: "aigym-cursor", y1: box.top, y2: foot, visibility: "hidden" });
   const words = (/** @type {number} */ x, /** @type {number} */ y, /** @type {string} */ anchor, /** @type {string} */ text) =>
     svg("text", { x, y, "text-anchor": anchor, class: "aigym-axis" }, text);
   const values = h("span", { class: "aigym-readings" });
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "aigym-chart", "aria-hidden": "true" },
-    ...ticks.flatMap((value) => [
+    ...ticks.flatMap(({ value, text }) => [
       svg("path", { class: "aigym-rule", d: `M${box.left} ${py(value).toFixed(1)}H${box.left + box.width}` }),
-      words(box.left - 5, py(value) + 4, "end", tickText(value)),
+      words(box.left - 5, py(value) + 4, "end", text),
     ]),
     words(box.left, height - 4, "start", shortCount(span.x0)),
-    words(box.left + box.width, height - 4, "end", shortCount(span.x1)),
+    words(box.left + box.width, height - 4, "end", `${shortCount(span.x1)} steps`),
     ...shown.flatMap((line) => [
       ...(line.low.length && !data.log
         ? [svg("path", { class: `${lineClass(line.group)} aigym-band`, d: bandPath(line.x.map(px), line.low.map(py), line.high.map(py)) })]

@@ -3,12 +3,14 @@
  * Questions to the kernel: `ask("rows", {from: 0, to: 60})` resolves to what `answers.py` answers.
  *
  * Without a kernel nothing answers: after three seconds a note says so, and what the notebook holds stays
- * playable. An answer that comes later takes the note away again.
+ * playable. An answer that comes later takes the note away again, and goes to `late`.
  */
 
 /**
- * @typedef {(what: string, args?: Record<string, any>, how?: {quietly?: boolean, patiently?: boolean}) => Promise<any>} Ask
- *   quietly: what nobody has asked for is not missed either; patiently: the answer may take any time
+ * @typedef {(what: string, args?: Record<string, any>, how?: {quietly?: boolean, patiently?: boolean,
+ *   late?: (value: any) => void}) => Promise<any>} Ask
+ *   quietly: what nobody has asked for is not missed either; patiently: the answer may take any time; late: gets
+ *   the answer that comes after the promise was given up
  */
 /** @typedef {{send: (content: any) => void, on: (name: any, callback: (...args: any[]) => void) => void,
  *   off: (name: any, callback: (...args: any[]) => void) => void}} Line what carries messages: a widget's model */
@@ -20,16 +22,19 @@ const SILENCE =
 
 /**
  * @param {Line} line
- * @param {{tell: (problem: string) => void, busy: (on: boolean) => void, signal: AbortSignal}} hooks
- *   `tell` shows a problem, or that there is none any more; `busy` whether an answer is waited for
+ * @param {{tell: (problem: string) => void, busy: (on: boolean) => void, signal: AbortSignal, silence?: string}} hooks
+ *   `tell` shows a problem, or that there is none any more; `busy` whether an answer is waited for; `silence` is what
+ *   is told where nothing answers
  * @returns {Ask} its promise may be ignored: a problem has been told already. An answer with binary parts
  *   carries them as `buffers`.
  */
-export function requests(line, { tell, busy, signal }) {
+export function requests(line, { tell, busy, signal, silence = SILENCE }) {
   // Two views of one widget get each other's answers; so each has a name of its own.
   const name = Math.random().toString(36).slice(2);
-  /** @type {Map<string, {resolve: (value: any) => void, reject: (problem: Error) => void, quietly: boolean, patiently: boolean}>} */
+  /** @type {Map<string, {resolve: (value: any) => void, reject: (problem: Error) => void, quietly: boolean, patiently: boolean, late?: (value: any) => void}>} */
   const waiting = new Map();
+  /** @type {Map<string, (value: any) => void>} */
+  const given = new Map();
   let count = 0;
   let timer = 0;
   const settle = () => {
@@ -39,24 +44,27 @@ export function requests(line, { tell, busy, signal }) {
   };
   const silent = () => {
     const missed = [...waiting].filter(([, { patiently }]) => !patiently);
-    for (const [ask, { reject }] of missed) {
+    for (const [ask, { reject, late }] of missed) {
       waiting.delete(ask);
-      reject(new Error(SILENCE));
+      if (late) given.set(ask, late);
+      reject(new Error(silence));
     }
     busy(false);
-    if (missed.some(([, { quietly }]) => !quietly)) tell(SILENCE);
+    if (missed.some(([, { quietly }]) => !quietly)) tell(silence);
   };
   const hear = (/** @type {any} */ message, /** @type {DataView[]} */ buffers) => {
     const mine = typeof message?.answer === "string" && message.answer.startsWith(`${name}-`);
     if (!mine) return;
     const asked = waiting.get(message.answer);
+    const take = asked?.resolve ?? given.get(message.answer);
     waiting.delete(message.answer);
+    given.delete(message.answer);
     if (!asked?.quietly) tell(message.error ?? "");
     settle();
     if (message.error !== undefined) asked?.reject(new Error(message.error));
     else {
       if (buffers?.length && message.value) message.value.buffers = buffers;
-      asked?.resolve(message.value);
+      take?.(message.value);
     }
   };
   line.on("msg:custom", hear);
@@ -64,9 +72,9 @@ export function requests(line, { tell, busy, signal }) {
     window.clearTimeout(timer);
     line.off("msg:custom", hear);
   });
-  return (what, args = {}, { quietly = false, patiently = false } = {}) => {
+  return (what, args = {}, { quietly = false, patiently = false, late } = {}) => {
     const ask = `${name}-${++count}`;
-    const answer = new Promise((resolve, reject) => waiting.set(ask, { resolve, reject, quietly, patiently }));
+    const answer = new Promise((resolve, reject) => waiting.set(ask, { resolve, reject, quietly, patiently, late }));
     answer.catch(() => {});
     if (!quietly) busy(true);
     settle();

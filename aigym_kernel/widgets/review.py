@@ -22,7 +22,7 @@ import traitlets
 from aigym_kernel.errors import AigymError
 from aigym_kernel.store import Store
 from aigym_kernel.trajectories import Mark, Score, Trajectory
-from aigym_kernel.widgets import source, stills
+from aigym_kernel.widgets import placing, source, stills
 from aigym_kernel.widgets.plain import cut
 from aigym_kernel.widgets.replies import stay_where_sent
 from aigym_kernel.widgets.shown import shown
@@ -76,6 +76,7 @@ class ReviewForm(anywidget.AnyWidget):
             else:
                 self.score = self._store.review(self._recorded, name, value, note=note, by=by)
             self.view = self._look()
+        placing.renew(self)
         return self.score
 
     def static_html(self) -> str:
@@ -111,6 +112,9 @@ class ReviewForm(anywidget.AnyWidget):
         waiting = sum(mark.value is None for mark in self.score.marks)
         state = f"{waiting} marks wait" if waiting else f"score {self.score.total:.2f}"
         return f"ReviewForm({self.score.task_id}: {state})"
+
+    def _ipython_display_(self) -> None:
+        placing.place(self)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)

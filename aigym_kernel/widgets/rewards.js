@@ -189,12 +189,15 @@ function render({ model, el }) {
     navigator.clipboard?.writeText(code.textContent ?? "").then(() => { copy.textContent = "Copied"; }, () => {});
   });
   onTheme(draw, gone.signal);
+  const sizes = new ResizeObserver(draw); // the board's colours are known once it is in the page
+  sizes.observe(canvas);
   for (const name of /** @type {const} */ (["by", "weights", "formula"])) model.on(`change:${name}`, fields);
   model.on("change:view", show);
   fields();
   show();
   return () => {
     gone.abort();
+    sizes.disconnect();
     stop();
     window.clearTimeout(patience);
     model.off("change:view", show);

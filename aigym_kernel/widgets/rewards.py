@@ -27,7 +27,7 @@ from aigym_kernel.envs.snake import Snake
 from aigym_kernel.errors import AigymError, check_whole
 from aigym_kernel.handles import Run
 from aigym_kernel.trajectories import Trajectory
-from aigym_kernel.widgets import source
+from aigym_kernel.widgets import placing, source
 from aigym_kernel.widgets.replies import stay_where_sent
 
 EXAMPLE = "10*apple - 0.01*step - 5*(wall or self) + 0.1*closer"
@@ -165,6 +165,7 @@ class RewardDesigner(anywidget.AnyWidget):
         except AigymError as problem:
             view["error"] = str(problem)
         self.view = view
+        placing.renew(self)
 
     def _found(self) -> dict[str, Any]:
         """What the rewards make of the games. A formula that gives no number in one of them is refused."""
@@ -201,6 +202,9 @@ class RewardDesigner(anywidget.AnyWidget):
         problem = self.view["error"]
         told = problem or f"mean return {self.view['mean']:.3f}"
         return f"RewardDesigner on {self.origin}: {told}"
+
+    def _ipython_display_(self) -> None:
+        placing.place(self)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle: Any = super()._repr_mimebundle_(**kwargs)

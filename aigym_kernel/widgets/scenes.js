@@ -16,7 +16,7 @@ import { boardGeometry, clamp, formatNumber, h } from "./drawing.js";
  * @typedef {{
  *   shown: SceneShown,
  *   chunk: (t: number) => SceneChunk | null,
- *   ask: (what: string, args?: Record<string, any>) => Promise<any>,
+ *   ask: import("./requests.js").Ask,
  *   seek: (t: number) => void,
  *   redraw: () => void,
  *   signal: AbortSignal,

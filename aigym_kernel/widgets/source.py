@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 TALK = ("markdown", "windowed", "conversation")
 PLAYER = ("ansi", "chunks", "scenes", "tables", "timeline", "find", "about", "similar", *TALK, "player")
 BESIDE = ("compare", "diff")
-BOARD = ("drawing", "keys", "ansi", "scenes", "plots", "game", "controls", "board")
+BOARD = ("drawing", "keys", "sight", "ansi", "scenes", "plots", "game", "controls", "board")
 REWARDS = ("drawing", "ansi", "scenes", "rewards")
 EXPLORER = (
     "drawing",
@@ -30,6 +30,7 @@ EXPLORER = (
     *BESIDE,
     "explorer",
 )
+BENCH = ("drawing", "keys", "requests", "sight", "ansi", "matrix", "cell", "bench")
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./[a-z]+\.js";\n', re.MULTILINE)
 
 

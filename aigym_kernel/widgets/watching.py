@@ -101,7 +101,9 @@ class Watched:
         if status.state != "running" or not status.step:
             return None
         (then, behind), (now, here) = self._way[0], self._way[-1]
-        if now - then < 3.0:
+        if now - then < 2.0:
+            if not behind:  # it has just begun: its start would count as training
+                return None
             then, behind = self.record.created_at, 0
         return (now - then) * (status.total_steps - here) / max(1, here - behind)
 
@@ -136,11 +138,12 @@ class Watched:
 
     def alerts(self) -> list[alerts.Alert]:
         """What is wrong as far as is known."""
+        asked = self.steered()["learning_rate"]
         return alerts.alerts(
             self.series,
             step=self.status.step,
             total_steps=self.status.total_steps,
-            config=self.config,
+            config=self.config if asked is None else {**self.config, "learning_rate": asked},
             summary=self.status.summary,
             free=free_memory() if self._goes_on_here else {},
         )

@@ -27,11 +27,15 @@ test("the state says stopping until it has ended; several runs are counted", () 
 });
 
 test("the clock goes on while running and stands once ended", () => {
-  assert.equal(clock(run, 1020, 1030), "30 s, about 50 s left");
-  assert.equal(clock({ ...run, seconds_left: null }, 1020, 1030), "30 s");
-  assert.equal(clock(run, 1020, 2000), "16 min 40 s, about 0.0 s left");
-  assert.equal(clock({ ...run, state: "done", ended_at: 1025 }, 1030, 5000), "25 s");
-  assert.equal(clock({ ...run, state: "killed" }, 1020, 5000), "20 s");
+  assert.equal(clock([run], 1020, 1030), "30 s, about 50 s left");
+  assert.equal(clock([{ ...run, seconds_left: null }], 1020, 1030), "30 s");
+  assert.equal(clock([run], 1020, 2000), "16 min 40 s, about 0.0 s left");
+  const done = { ...run, state: "done", seconds_left: null, ended_at: 1025 };
+  assert.equal(clock([done], 1030, 5000), "25 s");
+  assert.equal(clock([{ ...run, state: "killed" }], 1020, 5000), "20 s");
+  assert.equal(clock([done, { ...run, started_at: 1010 }], 1020, 1030), "30 s, about 50 s left");
+  assert.equal(clock([run, { ...run, state: "queued", seconds_left: null }], 1020, 1030), "30 s");
+  assert.equal(clock([done, { ...done, started_at: 1020, ended_at: 1060 }], 1070, 5000), "1 min 00 s");
 });
 
 test("smoothing begins at the first value and keeps a constant", () => {
@@ -46,9 +50,13 @@ test("ticks are round, few, and inside", () => {
   assert.deepEqual(p.roundTicks(-2.3, 41), [0, 20, 40]);
   assert.deepEqual(p.roundTicks(0.0012, 0.0031), [0.0015, 0.002, 0.0025, 0.003]);
   assert.deepEqual(p.roundTicks(5, 5), [5]);
+  assert.deepEqual(p.roundTicks(0.08, 0.95), [0.25, 0.5, 0.75]); // never one alone, which says nothing of the scale
   assert.deepEqual(p.logTicks(0.02, 300), [0.1, 1, 10, 100]);
   assert.equal(p.logTicks(1e-9, 1e9).length <= 4, true);
-  assert.deepEqual([0.00245, 0.0025, -0.02, 2000].map(p.tickText), ["0.00245", "0.0025", "−0.02", "2,000"]);
+  assert.deepEqual([0.00245, 0, -0.02, 2000, 4500.25, -2.5e-7, 1e30].map(p.tickText),
+    ["0.00245", "0", "−0.02", "2,000", "4,500.25", "−2.5e−7", "1.00e30"]);
+  assert.equal(p.axisRoom(["0.5", "1"]), 44);
+  assert.ok(p.axisRoom(["−0.00025"]) >= 60);
   assert.deepEqual([0, 950, 1500, 120832, 2e6].map(p.shortCount), ["0", "950", "1.5k", "121k", "2M"]);
 });
 
@@ -60,6 +68,8 @@ test("the cursor reads the nearest point of each line", () => {
   assert.deepEqual([-3, 4, 16, 99].map((x) => p.nearestIndex([0, 10, 20], x)), [0, 0, 2, 2]);
   assert.equal(p.nearestIndex([], 1), -1);
   assert.deepEqual(p.stepSpan([{ name: "", title: "", log: false, lines }]), { x0: 0, x1: 20 });
+  const dotted = { ...lines[1], dots: [[0, 3], [40, 5]] };
+  assert.deepEqual(p.stepSpan([{ name: "", title: "", log: false, lines: [dotted] }]), { x0: 0, x1: 40 });
   assert.deepEqual(p.stepSpan([]), { x0: 0, x1: 1 });
   const span = p.valueSpan([{ ...lines[0], low: [-1, 0, 0], high: [4, 4, 4] }], false);
   assert.ok(span.low < -1 && span.low > -1.5 && span.high > 4 && span.high < 4.5);

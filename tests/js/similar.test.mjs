@@ -17,8 +17,12 @@ test("a patient question outlasts the silence that others are ended by", async (
   const line = { send: (message) => sent.push(message), on: (_, callback) => { hear = callback; }, off() {} };
   const ask = requests(line, { tell: (problem) => told.push(problem), busy() {}, signal: new AbortController().signal });
   const patient = ask("similar", {}, { quietly: true, patiently: true });
-  await assert.rejects(ask("rows", {}, { quietly: true }), /No answer from the kernel/);
+  const late = [];
+  const rows = ask("rows", {}, { quietly: true, late: (value) => late.push(value) });
+  await assert.rejects(rows, /No answer from the kernel/);
   assert.deepEqual(told, []);
   hear({ answer: sent[0].ask, value: { rows: [] } });
   assert.deepEqual(await patient, { rows: [] });
+  for (const _ of [1, 2]) hear({ answer: sent[1].ask, value: 7 });
+  assert.deepEqual(late, [7], "what comes after the silence is taken, once");
 });

@@ -15,7 +15,7 @@ import time
 
 from aigym_kernel.sandboxes.inside.confine import dumpable
 from aigym_kernel.sandboxes.inside.files import DISKS, WORK
-from aigym_kernel.sandboxes.inside.tree import Tree, oom_kills
+from aigym_kernel.sandboxes.inside.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,8 +102,9 @@ def run(
     """Run a program to its end or to a limit; nothing of it is alive afterwards. The answer holds
     status, exit_code, detail, wall_s, cpu_s, peak_kb; the blobs are stdout and stderr. Where an
     interpreter is ``waiting`` and the program is one for it, nothing is started."""
-    started, kills = time.monotonic(), oom_kills()
+    started = time.monotonic()
     inner, outer = zip(os.pipe(), os.pipe()[::-1], os.pipe()[::-1])
+    tree = Tree(limits)
     child = waiting.take(argv, inner, limits) if waiting else 0
     if not child:
         child = os.fork()
@@ -111,7 +112,6 @@ def run(
             become(argv, dict(enumerate(inner)), limits)
     for descriptor in inner:
         os.close(descriptor)
-    tree = Tree(limits)
     outputs = {outer[1]: bytearray(), outer[2]: bytearray()}
     cause = _watch(child, tree, outer[0], stdin, outputs, started + limits["wall_s"])
     tree.kill()
@@ -124,10 +124,10 @@ def run(
         if len(output) > most and cause is None:
             cause = too_much(limits)
     stdout, stderr = (bytes(output[:most]) for output in outputs.values())
-    status, code, detail = verdict(tree.ended[child], cause, oom_kills() > kills, stderr, limits)
+    status, code, detail = verdict(tree.ended[child], cause or tree.struck(), stderr, limits)
     if status in ("error", "signal"):
         detail = "; ".join(filter(None, (detail, met(tree, detail, stderr))))
-    used = {"wall_s": time.monotonic() - started, "cpu_s": tree.used_cpu_s, "peak_kb": tree.peak_kb}
+    used = {"wall_s": time.monotonic() - started, "cpu_s": tree.used_cpu_s, "peak_kb": tree.highest_kb()}
     return {"status": status, "exit_code": code, "detail": detail, **used}, [stdout, stderr]
 
 
@@ -198,7 +198,7 @@ def _watch(
             if now > deadline:
                 return "timeout", f"still running after {tree.limits['wall_s']} s"
             if now >= look:
-                if cause := tree.excess():
+                if cause := tree.excess() or tree.struck():
                     return cause
                 spent = time.monotonic() - now
                 look = now + max(TICK_S, 5 * spent)  # many processes take long to look at
@@ -219,9 +219,9 @@ def feed(descriptor: int, rest: memoryview) -> memoryview:
 
 
 def verdict(
-    wait_status: int, cause: tuple[str, str] | None, oom: bool, stderr: bytes, limits: Mapping[str, Any]
+    wait_status: int, cause: tuple[str, str] | None, stderr: bytes, limits: Mapping[str, Any]
 ) -> tuple[str, int | None, str]:
-    """Status, exit code, detail. The cause that ended the run counts first, then the kernel's word.
+    """Status, exit code, detail. The cause that ended the run counts first.
 
     One status rests on the program's word: an uncaught MemoryError (exit code 1, last line of stderr) is
     ``memory_limit``, because a request refused by the address-space limit leaves no other trace. A
@@ -229,8 +229,6 @@ def verdict(
     """
     if cause:
         return cause[0], None, cause[1]
-    if oom:
-        return "memory_limit", None, f"the kernel ended a process: {limits['memory_mb']} MiB allowed"
     if os.WIFSIGNALED(wait_status):
         number = os.WTERMSIG(wait_status)
         try:

@@ -20,7 +20,7 @@ import time
 
 from aigym_kernel.sandboxes.inside.files import DISKS
 from aigym_kernel.sandboxes.inside.run import TICK_S, become, feed, met, too_much, verdict
-from aigym_kernel.sandboxes.inside.tree import Tree, cpu_time_s, files, oom_kills, proc
+from aigym_kernel.sandboxes.inside.tree import Tree, cpu_time_s, files, proc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ AGAIN_S = 0.1  # between the rounds after that: a list of commands begins the ne
 CLEAR_S = (
     2.0  # from the first SIGINT to the end of everything but the shells: one may wait for an older child
 )
-GIVE_UP_S = 2.5  # from the first SIGINT to the end of the shell itself
+GIVE_UP_S = 5.0  # from the first SIGINT to the end of the shell itself: a busy machine takes long to heed it
 ASK_AGAIN = 3
 STATUS_BYTES = 65536  # a shell says less than this of one command
 
@@ -188,7 +188,7 @@ class Shells:
             self._reap()
             for shell in living:
                 if shell.pid in self._tree.ended:
-                    self._bury(shell, verdict(self._tree.ended[shell.pid], None, False, b"", self._limits)[2])
+                    self._bury(shell, verdict(self._tree.ended[shell.pid], None, b"", self._limits)[2])
             if cause := too_much(self._limits) if any(flood) else self._tree.excess():
                 self._note = f"while no command ran, all but the shells was ended: {cause[1]}"
                 # What broke the limit may be gone already, by the kernel's hand: then it was no shell.
@@ -210,7 +210,7 @@ class Shells:
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Carry out a command: the answer is that of a `run`, and ``ended``: why the session has, if so.
         ``hear`` returns the host's next message, which can only be to interrupt."""
-        shell, kills = self._all[message["shell"]], oom_kills()
+        shell = self._all[message["shell"]]
         if shell.ended:
             raise ValueError(f"the session has ended: {shell.ended}")
         command = _Command(message, script, limits)
@@ -221,10 +221,10 @@ class Shells:
         if over:
             command.stop(too_much(limits))
         used = {"wall_s": time.monotonic() - command.started, "cpu_s": self._cpu_s()}
-        used["peak_kb"] = self._tree.peak_kb
+        used["peak_kb"] = self._tree.highest_kb()
         gone = shell.pid in self._tree.ended
         wait_status = self._tree.ended[shell.pid] if gone else (command.code or 0) << 8
-        status, code, detail = verdict(wait_status, command.cause, oom_kills() > kills, stderr, limits)
+        status, code, detail = verdict(wait_status, command.cause or self._tree.struck(), stderr, limits)
         told = met(self._tree, detail, stderr) if status in ("error", "signal") else ""
         if gone:
             self._bury(shell, detail or f"the shell exited with {code}")
@@ -261,7 +261,7 @@ class Shells:
     def _hold(self, limits: Mapping[str, Any]) -> None:
         """Hold the tree to ``limits`` from now on. CPU time counts from here. Files that are there already
         may stay: who has too many has to be able to remove them."""
-        self._tree.forget_cpu()
+        self._tree.begin_anew()
         self._limits = self._tree.limits = {
             **limits,
             "files": max(limits["files"], *map(files, DISKS)),
@@ -299,12 +299,12 @@ class Shells:
             if now >= look:
                 self._look(shell, command)
                 look = now + max(TICK_S, 5 * (time.monotonic() - now))
-            if step := command.round(now):
+            if step := command.round(time.monotonic()):
                 self._press(shell, command, step)
 
     def _look(self, shell: Shell, command: _Command) -> None:
         """Does it keep to its limits, and is it still the shell that will say when it is over?"""
-        excess = self._tree.excess()
+        excess = self._tree.excess() or self._tree.struck()
         if excess and (command.cause is None or excess[0] == "memory_limit"):
             command.stop(excess, gently=False)
             self._end_others()

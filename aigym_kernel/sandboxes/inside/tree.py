@@ -34,6 +34,7 @@ class Tree:
         self._borrowing: dict[int, int] = {}  # looks at which a process had its parent's memory
         self._seen: dict[tuple[int, bytes], float] = {}  # own CPU time by pid and start
         self._forgotten_s = 0.0  # of what was seen
+        self._kills = oom_kills()
 
     def reap(self, *, block: bool = False) -> bool:
         """Take note of processes that ended; False when there are none left to wait for."""
@@ -73,6 +74,21 @@ class Tree:
                 return "signal", f"killed: more than {self.limits['files']} files in {folder}"
         return None
 
+    def struck(self) -> tuple[str, str] | None:
+        """Whether the kernel ended a process for want of memory: a fast one grows past the looks."""
+        if oom_kills() == self._kills:
+            return None
+        return "memory_limit", f"the kernel ended a process: {self.limits['memory_mb']} MiB allowed"
+
+    def highest_kb(self) -> int:
+        """The most memory at a time that is known of. Where the kernel had to end a process it is what the
+        container had at most less what is left: the looks saw only what was there before they were late."""
+        if oom_kills() != self._kills:
+            most = int(_of_container("memory.peak", "memory/memory.max_usage_in_bytes") or 0)
+            left = int(_of_container("memory.current", "memory/memory.usage_in_bytes") or 0)
+            self.peak_kb = max(self.peak_kb, most - left >> 10)
+        return self.peak_kb
+
     def _borrows(self, pid: int, statuses: Mapping[int, bytes], memory: Mapping[int, int]) -> bool:
         """Whether a process is a vfork's child, whose memory is its sleeping parent's until it becomes
         another program: every subprocess of Python begins like that. A child that only looks so (as one of
@@ -104,8 +120,9 @@ class Tree:
         """CPU time of all that has ended."""
         return max(self.cpu_s, self._seen_s())
 
-    def forget_cpu(self) -> None:
-        """Count CPU time from here."""
+    def begin_anew(self) -> None:
+        """Count CPU time, and what the kernel ends, from here."""
+        self._kills = oom_kills()
         pids = _pids()
         self.cpu_s = -sum(cpu_time_s(proc(pid, "stat")) for pid in pids)
         self._cpu_s(pids)
@@ -181,7 +198,12 @@ def _proportional_kb(pid: int) -> int:
 
 def oom_kills() -> int:
     """How often the kernel's own memory limit of this container struck (0 where there is none)."""
-    for path in ("memory.events", "memory/memory.oom_control"):
-        with contextlib.suppress(OSError, ValueError), open(f"/sys/fs/cgroup/{path}", "rb") as file:
-            return _field(b"\n" + file.read(), b"oom_kill ")
-    return 0
+    return _field(b"\n" + _of_container("memory.events", "memory/memory.oom_control"), b"oom_kill ")
+
+
+def _of_container(*names: str) -> bytes:
+    """What its control group says, in the words of version 2 or 1; empty where the kernel does not tell."""
+    for name in names:
+        with contextlib.suppress(OSError), open(f"/sys/fs/cgroup/{name}", "rb") as file:
+            return file.read()
+    return b""
