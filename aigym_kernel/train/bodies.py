@@ -285,7 +285,7 @@ def _module(placed: Placed, generator: torch.Generator | None) -> nn.Module:
     if kind == "flatten":
         return nn.Flatten()
     if kind == "layer_norm":
-        return nn.LayerNorm(placed.inputs)
+        return nn.LayerNorm(list(placed.inputs))
     if kind == "dropout":
         return Dropout(keys["rate"], generator)
     activation = _ACTIVATIONS[keys["activation"]]()
