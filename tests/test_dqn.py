@@ -41,14 +41,16 @@ def tiny(**changes: Any) -> DQNConfig:
     return DQNConfig(**{**TINY, **changes})
 
 
-def rollouts(random: np.random.Generator, sizes: list[int], envs: int, width: int = 1) -> Iterator[Rollout]:
+def rollouts(
+    random: np.random.Generator, sizes: list[int], envs: int, width: int = 1, ends: float = 0.25
+) -> Iterator[Rollout]:
     """Steps that can be told apart: every observation is a number of its own."""
     number = itertools.count()
     here = np.array([[next(number)] * width for _ in range(envs)], np.float32)
     for steps in sizes:
         observations = np.empty((steps + 1, envs, width), np.float32)
         observations[0] = here
-        dones = random.random((steps, envs)) < 0.25
+        dones = random.random((steps, envs)) < ends
         truncated = []
         for t, index in itertools.product(range(steps), range(envs)):
             observations[t + 1, index] = next(number)
@@ -128,6 +130,21 @@ def test_what_is_drawn_is_what_was_done(alpha: float, seed: int, n: int, sizes: 
         if discount:
             assert batch.next_observations[i] == after
     assert len(drawn) > len(replay) / 2  # all of them have their chance
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_returns_end_where_an_episode_was_lost(alpha: float) -> None:
+    first, second = rollouts(np.random.default_rng(0), [4, 4], 2, ends=0.0)
+    replay = Replay(100, n_envs=2, n_step=3, gamma=0.9, alpha=alpha, seed=0)
+    replay.add(first)
+    replay.cut([1])
+    replay.add(second)
+    batch = replay.sample(400, 0.5)
+    for env, discount, after in ((0, 0.9**3, second.observations[2, 0]), (1, 0.9, first.observations[4, 1])):
+        last = batch.observations[:, 0] == first.observations[3, env]
+        assert last.any()
+        assert batch.discounts[last] == pytest.approx(discount)
+        assert (batch.next_observations[last] == after).all()
 
 
 def test_old_rows_are_gone() -> None:

@@ -35,7 +35,7 @@ from aigym_kernel.train.spaces import check_spaces
 
 RECENT = 100
 """`Finished` looks at so many of the latest episodes."""
-
+_DEEPEST = 50  # infos are kept down to here: one may hold itself
 Part = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 """Observations, actions and rewards of one stretch of an episode."""
 
@@ -147,7 +147,7 @@ class _Ends:
 class Collector:
     """Steps vectorised environments with a policy. Its state is where each environment stands.
 
-    ``not_restored``: how many episodes began anew in the last `restore`, because their environment went
+    ``not_restored``: the environments whose episodes began anew in the last `restore`, because they went
     another way when the same actions were taken again.
     """
 
@@ -171,7 +171,7 @@ class Collector:
         self._check(self._observations, "observation")
         self._started = [time.time()] * envs.num_envs
         self._seeds: list[int] = infos["episode_seed"].tolist()
-        self.not_restored = 0
+        self.not_restored: list[int] = []
         self._begun = np.ones(envs.num_envs, np.bool_)  # which environments stand at an episode's start
         self._memory: torch.Tensor | None = None  # what a recurrent policy remembers, (N, S)
         # Per environment: the parts of its unfinished episode that lie in earlier roll-outs.
@@ -281,7 +281,7 @@ class Collector:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`: every environment begins its episode with the same seed and takes the same
-        actions again. Where that leads elsewhere, the episode starts anew and `not_restored` counts it."""
+        actions again. Where that leads elsewhere, the episode starts anew and `not_restored` names it."""
         lengths = state["lengths"].tolist()
         ends = np.cumsum(lengths).tolist()
         own = [slice(end - length, end) for end, length in zip(ends, lengths)]
@@ -293,7 +293,7 @@ class Collector:
         if lost:
             actions = [[] if i in lost else taken for i, taken in enumerate(actions)]
             observations, infos = envs.restore_episodes(state["seeds"], actions)
-        self.not_restored = len(lost)
+        self.not_restored = lost
         self._observations, self._seeds = observations, infos["episode_seed"].tolist()
         self._steps, self._started = int(state["steps"]), [time.time()] * len(lengths)
         self._begun = np.array([not length or i in lost for i, length in enumerate(lengths)])
@@ -406,14 +406,14 @@ class Collector:
             )
 
 
-def _plain(value: Any) -> Any:
-    """An info's value without NumPy's types; what is not plain data as its repr."""
+def _plain(value: Any, depth: int = 0) -> Any:
+    """An info's value without NumPy's types; what is not plain data, or nested too deeply, as its repr."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+    if isinstance(value, Mapping) and depth < _DEEPEST:
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and depth < _DEEPEST:
+        return [_plain(item, depth + 1) for item in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)

@@ -206,8 +206,9 @@ def dqn(
         if checkpoint is not None:
             done, metrics = checkpoint.step // batch, dict(checkpoint.state["metrics"])
             restore(parts, checkpoint.state)
+            learner.replay.cut(collector.not_restored)
             if collector.not_restored:
-                metrics["episodes_not_restored"] = float(collector.not_restored)
+                metrics["episodes_not_restored"] = float(len(collector.not_restored))
 
         def write(path: str | Path, at: int) -> Path:
             check_present(at, done)

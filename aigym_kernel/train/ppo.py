@@ -211,7 +211,7 @@ def ppo(
             done, metrics = checkpoint.step // batch, dict(checkpoint.state["metrics"])
             restore(parts, checkpoint.state)
             if collector.not_restored:
-                metrics["episodes_not_restored"] = float(collector.not_restored)
+                metrics["episodes_not_restored"] = float(len(collector.not_restored))
 
         def write(path: str | Path, at: int) -> Path:
             check_present(at, done)

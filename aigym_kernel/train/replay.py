@@ -95,6 +95,11 @@ class Replay:
         self._head = (self._head + steps) % self._rows
         self._written += steps
 
+    def cut(self, envs: list[int]) -> None:
+        """What these environments give from now on is of other episodes than their last row."""
+        if "done" in self._columns:
+            self._columns["done"][(self._head - 1) % self._rows, envs] = True
+
     def sample(self, size: int, beta: float, batches: int = 1) -> Batch:
         """``size`` transitions, with replacement. ``beta`` 1 corrects fully for the priorities. Where all are
         drawn evenly, several ``batches``, end to end: the same that as many calls would give."""
