@@ -155,6 +155,7 @@ def test_what_cannot_work_is_refused_before_a_process_starts(store_dir: Path) ->
             {},
             "policy='mine' is an agent; give .* agent.policy",
         ),
+        ("ppo", "some-run", {}, r"policy='some-run' is a name; .* aigym.load_agent\('some-run'\).policy"),
         ("dqn", module, {}, "policy=Linear cannot be copied: .*lock.*; give a function"),
         (
             "ppo",

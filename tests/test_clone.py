@@ -12,6 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from aigym_kernel.agents import policy_agent
 from aigym_kernel.batches import Update
 from aigym_kernel.envs import make
 from aigym_kernel.errors import TrainingError, UnknownName
@@ -180,6 +181,21 @@ def test_what_cannot_be_imitated(balancing: list[Trajectory]) -> None:
     values = Policy(env.observation_space, env.action_space, head="q")
     with pytest.raises(TrainingError, match="actor-critic is needed"):
         next(clone([one], policy=values))
+    for wrong, says in (
+        (policy_agent(values, name="mine"), "policy='mine' is an agent; give .* agent.policy"),
+        (torch.nn.Linear(4, 2), "policy=Linear is no Policy; Policy.* makes one of a module"),
+        ("20261122-run", r"policy='20261122-run' is a name; .* aigym.load_agent\('20261122-run'\).policy"),
+    ):
+        with pytest.raises(TrainingError, match=says):
+            next(clone([one], policy=wrong))  # type: ignore[arg-type]
+        with pytest.raises(TrainingError, match=says):
+            evaluate(wrong, "CartPole-v1")  # type: ignore[arg-type]
+
+
+def test_something_is_left_to_learn_from_however_much_is_held_out(balancing: list[Trajectory]) -> None:
+    config = replace(IMITATE, n_epochs=1, validation_fraction=0.9)
+    *_, update = clone(balancing[:3], config)
+    assert update.step == min(len(t) for t in balancing[:3] if len(t) == update.step)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -220,6 +221,19 @@ def test_trajectories_hold_plain_final_infos_and_whole_episodes() -> None:
         assert trajectory.env_id == "Constant"
 
 
+def test_an_info_that_holds_itself_is_kept_down_to_a_depth() -> None:
+    class Cyclic(Constant):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            *said, info = super().step(action)
+            info["me"] = [info]
+            return *said, info
+
+    for update in ppo(lambda: Cyclic(steps=5), tiny()):
+        infos = [t.final_info for t in update.trajectories]
+    assert infos[0]["me"][0]["t"] == 5
+    assert len(json.dumps(infos[0])) < 10_000
+
+
 def test_break_closes_every_environment() -> None:
     closed: list[int] = []
     for update in ppo(lambda: Constant(on_close=lambda: closed.append(1)), tiny()):
@@ -414,6 +428,44 @@ def test_an_evaluation_keeps_what_an_environment_writes_over() -> None:
     env = Counts(steps=4)
     (played,) = evaluate(Policy(env.observation_space, env.action_space), lambda: Counts(steps=4), episodes=1)
     assert played.observations.ravel().tolist() == [0, 1, 2, 3, 4]
+
+
+class Wrong(Constant):
+    """``does`` something wrong in the second step, or at the beginning."""
+
+    def __init__(self, does: str) -> None:
+        super().__init__(steps=4)
+        self.does = does
+
+    def reset(self, **given: Any) -> Any:
+        return (super().reset(**given), None)[self.does == "no reset"]
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = super().step(action)
+        if self.t == 2:
+            if self.does == "raise":
+                raise KeyError("boom")
+            reward = np.zeros(1) if self.does == "array" else reward  # type: ignore[assignment]
+            observation = np.zeros(2) if self.does == "grow" else observation
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("no reset", r"^Wrong raised TypeError: reset has to return .*, not None, in reset\(seed=7\)[^\n]*$"),
+        ("raise", r"^Wrong raised KeyError: 'boom', in step 2 of the episode with seed 7 (?s:.*)\"boom\"\)$"),
+        (
+            "array",
+            r"^Wrong raised TypeError: .* a number as reward.* not array\(\[0.\]\), .* in step 2[^\n]*$",
+        ),
+        ("grow", r"^Wrong: environment 0 gave an observation of shape \(2,\)"),
+    ],
+)
+def test_what_an_environment_does_wrong_in_an_evaluation_is_named(does: str, says: str) -> None:
+    env = Constant()
+    with pytest.raises(EnvError, match=says):
+        evaluate(Policy(env.observation_space, env.action_space), lambda: Wrong(does), episodes=2, seed=7)
 
 
 def test_the_clipped_objective_moves_probability_towards_good_actions() -> None:

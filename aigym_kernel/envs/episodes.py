@@ -197,7 +197,7 @@ class Group:
         self._works(self._indices[i])
         self._steps[i], self._heard.episode_seeds[i] = 0, seed
         try:
-            self._heard.observations[i], _ = self.envs[i].reset(seed=seed, options=options)
+            self._heard.observations[i] = begin(self.envs[i], seed, options)
         except Exception as problem:
             self._fail(self._indices[i], problem, f"in reset(seed={seed})")
 
@@ -206,12 +206,8 @@ class Group:
         self._steps[i] += 1
         heard = self._heard
         try:
-            said = self.envs[i].step(action)
-            if not (isinstance(said, (tuple, list)) and len(said) == 5 and isinstance(said[4], dict)):
-                raise TypeError(f"step has to return five values, the last of them a dict, not {said!r:.200}")
-            heard.observations[i], reward, terminated, truncated, info = said
-            heard.rewards[i] = float(reward)
-            heard.terminated[i], heard.truncated[i] = bool(terminated), bool(truncated)
+            said = take(self.envs[i], action)
+            heard.observations[i], heard.rewards[i], heard.terminated[i], heard.truncated[i], info = said
         except Exception as problem:
             where = f"in step {self._steps[i]:,} of the episode with seed {heard.episode_seeds[i]}"
             self._fail(self._indices[i], problem, where)
@@ -222,14 +218,45 @@ class Group:
         self._doing[1] += 1
 
     def _fail(self, index: int, problem: Exception, where: str) -> NoReturn:
-        """What an environment raised, with the last lines of its traceback; our own errors as they are."""
-        if isinstance(problem, AigymError):
-            raise problem
-        lines = "".join(traceback.format_tb(problem.__traceback__)[-3:]).rstrip()
-        raise EnvError(
-            f"{self._name}: environment {index} raised {type(problem).__name__}: {problem}, {where} "
-            f"(aigym.check_env looks for what is wrong with an environment)\n{lines}"
-        ) from problem
+        raise failure(f"{self._name}: environment {index}", problem, where) from problem
+
+
+def begin(env: AnyEnv, seed: int, options: dict[str, Any] | None = None) -> Any:
+    """The first observation of an episode. Raises what the environment raises, and a TypeError where it
+    returns anything else than an observation and a dict."""
+    said: Any = env.reset(seed=seed, options=options)
+    if not (isinstance(said, (tuple, list)) and len(said) == 2 and isinstance(said[1], dict)):
+        raise TypeError(f"reset has to return an observation and a dict, not {said!r:.200}")
+    return said[0]
+
+
+def take(env: AnyEnv, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    """A step. Raises what the environment raises, and a TypeError where a value is of another kind."""
+    said: Any = env.step(action)
+    if not (isinstance(said, (tuple, list)) and len(said) == 5 and isinstance(said[4], dict)):
+        raise TypeError(f"step has to return five values, the last of them a dict, not {said!r:.200}")
+    observation, reward, terminated, truncated, info = said
+    try:
+        return observation, float(reward), bool(terminated), bool(truncated), info
+    except (TypeError, ValueError):
+        raise TypeError(
+            "step has to return a number as reward, then True or False for terminated and truncated, not "
+            f"{reward!r:.100}, {terminated!r:.100}, {truncated!r:.100}"
+        ) from None
+
+
+def failure(who: str, problem: Exception, where: str) -> AigymError:
+    """What to raise for what an environment raised: it has the last places in the environment's own code. Our
+    own errors stay as they are."""
+    if isinstance(problem, AigymError):
+        return problem
+    places = traceback.extract_tb(problem.__traceback__)
+    ours = max((i for i, place in enumerate(places) if place.filename == __file__), default=-1)
+    lines = "".join(["\n", *traceback.format_list(places[ours + 1 :][-3:])]).rstrip()
+    return EnvError(
+        f"{who} raised {type(problem).__name__}: {problem}, {where} "
+        f"(aigym.check_env looks for what is wrong with an environment){lines}"
+    )
 
 
 def batch(space: gymnasium.Space[Any], observations: Sequence[Any], name: str, first: int = 0) -> Any:

@@ -36,7 +36,7 @@ from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import actions as acting
 from aigym_kernel.train import checkpoints, configs
 from aigym_kernel.train.networks import Policy, one_thread
-from aigym_kernel.train.parts import check_present, check_sound, restore, state_of
+from aigym_kernel.train.parts import check_policy, check_present, check_sound, restore, state_of
 from aigym_kernel.train.schedules import Decay, Schedule, heed
 from aigym_kernel.trajectories import Trajectory
 
@@ -50,7 +50,7 @@ class CloneConfig:
     ``n_epochs`` passes over the steps in batches of about ``batch_size``; with a recurrent network over whole
     trajectories, so many that their steps make a batch. ``learning_rate`` falls to 0 where
     ``learning_rate_schedule`` is ``linear``. The share ``validation_fraction`` of the trajectories is held
-    out (at least one, if there are two; 0: none). Gradients are cut at norm ``max_grad_norm``.
+    out (at least one, if there are two; never all; 0: none). Gradients are cut at norm ``max_grad_norm``.
     ``normalize_observations`` by the mean and variance of what is learnt from. ``network``: see `Policy`;
     ``device``: see `settings.device`.
 
@@ -124,6 +124,8 @@ def clone(
         raise TrainingError(f"clone: config={config!r} is no CloneConfig")
     if not given:
         raise TrainingError("clone: there is no trajectory with a step in it to learn from")
+    if policy is not None:
+        check_policy(policy, "clone")
     device = settings.device(config.device)
     seen, act = (policy.observation_space, policy.action_space) if policy else _spaces(given)
     if checkpoint is not None:
@@ -312,7 +314,7 @@ def _policy(
 def _split(data: list[Columns], config: CloneConfig) -> tuple[list[Columns], list[Columns]]:
     """What is learnt from and what is held out: whole trajectories, since their steps are alike."""
     share = config.validation_fraction
-    held = max(1, round(share * len(data))) if share and len(data) > 1 else 0
+    held = min(max(1, round(share * len(data))), len(data) - 1) if share else 0
     order = np.random.default_rng(config.seed).permutation(len(data))
     return [data[i] for i in sorted(order[held:])], [data[i] for i in sorted(order[:held])]
 

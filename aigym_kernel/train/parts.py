@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -56,8 +57,7 @@ def copy_of(policy: Any, seen: gymnasium.Space[Any], act: gymnasium.Space[Any], 
     Raises:
         TrainingError: it is a policy for other spaces than these, an agent, or cannot be copied.
     """
-    if isinstance(policy, PolicyAgent):
-        raise TrainingError(f"{algo}: policy={policy.name!r} is an agent; give what it follows: agent.policy")
+    _check_given(policy, algo)
     if isinstance(policy, Policy):
         for kind, theirs in (("observation_space", seen), ("action_space", act)):
             if (own := getattr(policy, kind)) != theirs:
@@ -69,6 +69,27 @@ def copy_of(policy: Any, seen: gymnasium.Space[Any], act: gymnasium.Space[Any], 
             f"{algo}: policy={type(policy).__name__} cannot be copied: {problem}; give a function that "
             "builds it for an observation space instead"
         ) from None
+
+
+def check_policy(policy: object, what: str) -> None:
+    """Raise a TrainingError where ``policy``, which somebody gave to ``what``, is no Policy."""
+    _check_given(policy, what)
+    if not isinstance(policy, Policy):
+        raise TrainingError(
+            f"{what}: policy={type(policy).__name__} is no Policy; Policy(observation_space, action_space, "
+            "module) makes one of a module"
+        )
+
+
+def _check_given(policy: object, what: str) -> None:
+    """Raise a TrainingError where an agent, or the name of a run or file, was given for a policy."""
+    if isinstance(policy, PolicyAgent):
+        raise TrainingError(f"{what}: policy={policy.name!r} is an agent; give what it follows: agent.policy")
+    if isinstance(policy, (str, Path)):
+        raise TrainingError(
+            f"{what}: policy={str(policy)!r} is a name; of a run or file it is "
+            f"aigym.load_agent({str(policy)!r}).policy"
+        )
 
 
 def check_present(at: int, done: int) -> None:
