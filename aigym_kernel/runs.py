@@ -188,7 +188,7 @@ def _seeds(seed: int | None, seeds: Iterable[int] | None) -> list[int]:
     if not isinstance(seeds, Iterable):
         raise TrainingError(f"train: seeds={seeds!r} must be whole numbers, such as range(5)")
     several = list(seeds)
-    if not several or len(set(several)) < len(several):
+    if not several or any(one in several[:i] for i, one in enumerate(several)):
         raise TrainingError(f"train: seeds={several} must be different whole numbers, such as range(5)")
     return several
 

@@ -236,6 +236,10 @@ def test_networks_that_cannot_be() -> None:
         Policy(VECTOR, spaces.Discrete(2), {"layers": [CONV]})
     with pytest.raises(UnknownName, match=r"'layer'\. Did you mean 'layers'"):
         PPOConfig(network={"layer": []})
+    with pytest.raises(
+        TrainingError, match=r"network=\(100000,\): units must be whole numbers from 1 to 65536"
+    ):
+        PPOConfig(network=(100_000,))
     with pytest.raises(TrainingError, match=r"network=\(\): units must be whole numbers"):
         DQNConfig(network=())
     with pytest.raises(TrainingError, match=r"network='big' is neither units per layer"):

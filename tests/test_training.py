@@ -186,3 +186,5 @@ def test_seeds_that_cannot_be() -> None:
     for seeds in ([], [1, 1], 3):
         with pytest.raises(TrainingError, match="such as range"):
             train("CartPole-v1", seeds=seeds)  # type: ignore[call-overload]
+    with pytest.raises(TrainingError, match=r"seed=\[1\] must be a whole number"):
+        train("CartPole-v1", seeds=[[1]])  # type: ignore[list-item]

@@ -91,7 +91,7 @@ def parse(spec: object) -> tuple[Layer, ...]:
         units = [_whole(u, 1, _UNITS.most) for u in spec]
         if not units or None in units:
             raise TrainingError(
-                f"network={spec!r}: units must be whole numbers from 1 on, such as (64, 64); "
+                f"network={spec!r}: units must be whole numbers from 1 to {_UNITS.most:g}, such as (64, 64); "
                 'layers of other types are written as {"layers": [...]}'
             )
         return tuple(Layer(type="dense", settings={"units": u, "activation": "tanh"}) for u in units)

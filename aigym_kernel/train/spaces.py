@@ -36,9 +36,10 @@ def check_spaces(
         isinstance(observation, spaces.Box) and observation.dtype.kind in "fiub"
     )
     if not usable:
+        way = " (env_kwargs={'wrappers': ['FlattenObservation']} makes one Box of it)"
         raise TrainingError(
-            f"{name}: observation_space {observation} cannot feed this network; Box and Discrete work "
-            "(env_kwargs={'wrappers': ['FlattenObservation']} makes one Box of Dict, Tuple and others)"
+            f"{name}: observation_space {observation} cannot feed this network; Box and Discrete work"
+            f"{way if observation.is_np_flattenable else ''}"
         )
     numbers = width(observation)
     if not 0 < numbers <= _MAX_FLAT:
