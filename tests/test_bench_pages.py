@@ -342,7 +342,8 @@ def test_a_bench_that_was_carried_out_is_told_on_the_command_line(store_dir: Pat
 @pytest.mark.browser
 def test_it_opens_in_a_browser_asks_nobody_and_draws(tmp_path: Path, browser: Any) -> None:
     methods, tasks = ["<b>&", "<img src=x onerror=alert(1)>"], ["<script>alert(1)</script>", "a b", "a-b"]
-    failed: dict[benches.Key, tuple[Any, str]] = {("<b>&", "a b", 1): ("error", "</pre><b>")}
+    word = "x" * 300
+    failed: dict[benches.Key, tuple[Any, str]] = {("<b>&", "a b", 1): ("error", f"</pre><b>{word}")}
     state = benches.write(tmp_path / "<i>&", methods, tasks, seeds=2, failed=failed)
     benches.train(state)
     path, _ = pages.write(state.folder)
@@ -358,6 +359,9 @@ def test_it_opens_in_a_browser_asks_nobody_and_draws(tmp_path: Path, browser: An
         assert page.locator("main b, main i, main img").count() == 0
         wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
         assert not page.evaluate(wider)
+        told = page.get_by_role("cell").filter(has_text=word).bounding_box()
+        assert told is not None
+        assert told["width"] < 500
         ARTIFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTIFACTS / f"report-{scheme}.png", full_page=True)
         assert [url for url in strangers(requests) if url != path.as_uri()] == []
