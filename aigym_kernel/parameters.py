@@ -86,6 +86,8 @@ def read(path: Path) -> nbformat.NotebookNode:
         there = path.is_file()
     except OSError as problem:
         raise NotebookError(f"{path} cannot be read: {problem.strerror}") from None
+    if not there and path.is_dir():
+        raise NotebookError(f"{path} is a folder; give the notebook in it")
     if not there:
         raise NotebookError(f"no notebook at {path}; check the path")
     try:

@@ -138,7 +138,26 @@ def test_a_range_that_cannot_be_is_told(text: str) -> None:
         values([text])
 
 
+def test_notebooks_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = []
+    for folder, source in (("one", "1"), ("two", "2")):
+        (tmp_path / folder).mkdir()
+        paths.append(notebook(tmp_path / folder / "n.ipynb", source))
+    _, plan = make_plan(paths, seeds=[0, 1])
+    told = ["one/n: seed=0", "one/n: seed=1", "two/n: seed=0", "two/n: seed=1"]
+    assert [cell.label for cell in plan.cells] == told
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("Größe (1)", "Größe-1"), ("数据", "数据"), ("☃", "bench"), ("_n", "n")]
+)
+def test_a_bench_is_named_after_its_notebook(tmp_path: Path, store_dir: Path, name: str, folder: str) -> None:
+    assert make_plan(notebook(tmp_path / f"{name}.ipynb"))[0] == store_dir / "benches" / folder
+
+
 def test_notebooks_that_cannot_be_are_told(tmp_path: Path, path: Path) -> None:
+    with pytest.raises(NotebookError, match=r"is a folder; give the notebook in it"):
+        make_plan(tmp_path)
     with pytest.raises(NotebookError, match="no notebook at"):
         make_plan(tmp_path / "absent.ipynb")
     plain = notebook(tmp_path / "plain.ipynb", "1", parameters=None)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aigym_kernel.bench import results
-from aigym_kernel.bench.records import Metric, State
+from aigym_kernel.bench.records import Metric, State, notebook_names
 from aigym_kernel.errors import UnknownName
 
 FAILED = {("dqn", "CartPole-v1", 1): ("timeout", "took longer than 60 s")}
@@ -124,7 +124,7 @@ def test_several_notebooks_are_several_tasks_each_with_its_main_metric(tmp_path:
     assert tasks["bench_rl: Snake"].metric == benches.RETURN
     twins = tuple(replace(cell, notebook="n.ipynb") for cell in state.plan.cells)
     twins = (replace(twins[0], folder="elsewhere"), *twins[1:])
-    named = results.notebook_names(replace(state, plan=replace(state.plan, cells=twins)))
+    named = notebook_names(twins)
     assert list(named.values()) == ["elsewhere/n", "notebooks/n"]
 
 

@@ -26,7 +26,7 @@ import nbformat
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
 from aigym_kernel import parameters, rendering
-from aigym_kernel.bench import identity, terms
+from aigym_kernel.bench import identity, records, terms
 from aigym_kernel.bench.records import Budget, Cell, Metric, Plan
 from aigym_kernel.bench.suites import Entry, Suite
 from aigym_kernel.errors import AigymError, BenchError, NotebookError, UnknownName
@@ -39,7 +39,7 @@ from aigym_kernel.store.records import replace_file
 MOST_CELLS = 100_000
 TASK_NAMES = ("env_id", "env", "task", "task_id")
 SEED_NAME = "seed"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_NAME = re.compile(r"[^\W_][\w.-]{0,79}")
 
 
 def make_plan(
@@ -280,7 +280,7 @@ def _labelled(cells: list[Cell]) -> list[Cell]:
     """The cells with labels: the notebook, where there are several, and the parameters that differ between
     the cells of one notebook."""
     seen: dict[tuple[str, str], set[str]] = {}
-    counts = Counter(cell.source for cell in cells)
+    counts, names = Counter(cell.source for cell in cells), records.notebook_names(cells)
     for cell in cells:
         for name, value in cell.parameters.items():
             seen.setdefault((cell.source, name), set()).add(json.dumps(value))
@@ -292,7 +292,7 @@ def _labelled(cells: list[Cell]) -> list[Cell]:
             for name, value in cell.parameters.items()
             if len(seen[cell.source, name]) > 1 or given[cell.source, name] < counts[cell.source]
         ]
-        told = [Path(cell.notebook).stem] if len(counts) > 1 or not shown else []
+        told = [names[cell.source]] if len(counts) > 1 or not shown else []
         label = ": ".join(told + ([", ".join(shown)] if shown else []))
         labelled.append(dataclasses.replace(cell, label=label))
     return labelled
@@ -314,7 +314,7 @@ def _folder(own: str | None, name: str | None, store: Store, out: str | Path | N
         if "bench.json" not in here and not here <= {"notebooks", "lock", "log.txt"}:
             raise BenchError(f"{folder} holds other files and no bench; give a new folder, or an empty one")
         return folder
-    chosen = name if name is not None else re.sub(r"[^A-Za-z0-9._-]+", "-", own or "").strip("-._")[:80]
+    chosen = name if name is not None else re.sub(r"[^\w.-]+", "-", own or "").strip("-._")[:80] or "bench"
     if not isinstance(chosen, str) or not _NAME.fullmatch(chosen):
         raise BenchError(
             f"name={chosen!r} cannot be a folder's name; use letters, digits and . _ -, at most 80, "

@@ -26,7 +26,7 @@ import json
 import socket
 import time
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -173,6 +173,17 @@ R = TypeVar("R", Plan, CellStatus, Result)
 def cell_folder(folder: Path, cell_id: str) -> Path:
     """Where a cell's files are."""
     return folder / "cells" / cell_id
+
+
+def notebook_names(cells: Iterable[Cell]) -> dict[str, str]:
+    """What each notebook is called, by its ``source``: the file's name, with the folder's where several
+    notebooks have it."""
+    found = {cell.source: cell for cell in cells}
+    names = {source: Path(cell.notebook).stem for source, cell in found.items()}
+    twice = [name for name in names.values() if list(names.values()).count(name) > 1]
+    names = {s: f"{Path(found[s].folder).name}/{n}" if n in twice else n for s, n in names.items()}
+    clash = [name for name in names.values() if list(names.values()).count(name) > 1]
+    return {s: f"{name} ({Path(s).parent.name[:8]})" if name in clash else name for s, name in names.items()}
 
 
 def replace(path: Path, record: Plan | CellStatus | Result) -> None:

@@ -17,12 +17,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aigym_kernel.bench.records import Attempt, Cell, Metric, State
+from aigym_kernel.bench.records import Attempt, Cell, Metric, State, notebook_names
 from aigym_kernel.errors import UnknownName
 from aigym_kernel.grouping import text
 from aigym_kernel.intervals import Values
@@ -65,7 +64,7 @@ def frame(state: State) -> pandas.DataFrame:
     reported = [*(m.name for m in state.plan.metrics if m.name not in reported), *reported]
     own = {name: f"parameter.{name}" if name in FIXED else name for name in parameters}
     named = {name: f"metric.{name}" if name in (*FIXED, *parameters) else name for name in reported}
-    notebooks, rows = notebook_names(state), []
+    notebooks, rows = notebook_names(state.plan.cells), []
     for cell in state.plan.cells:
         status, result, tried = state.statuses[cell.id], state.results.get(cell.id), last(state, cell)
         ended = tried if status.state in ("failed", "interrupted") else None
@@ -155,20 +154,9 @@ def repeated(state: State) -> bool:
     return any(len(group.values) > 1 for row in groups(state).values() for group in row.values())
 
 
-def notebook_names(state: State) -> dict[str, str]:
-    """What each notebook is called, by its ``source``: the file's name, with the folder's where several
-    notebooks have it."""
-    cells = {cell.source: cell for cell in state.plan.cells}
-    names = {source: Path(cell.notebook).stem for source, cell in cells.items()}
-    twice = [name for name in names.values() if list(names.values()).count(name) > 1]
-    names = {s: f"{Path(cells[s].folder).name}/{n}" if n in twice else n for s, n in names.items()}
-    clash = [name for name in names.values() if list(names.values()).count(name) > 1]
-    return {s: f"{name} ({Path(s).parent.name[:8]})" if name in clash else name for s, name in names.items()}
-
-
 def task_names(state: State) -> dict[str, str]:
     """The task of each cell, by the cell's id."""
-    notebooks, name = notebook_names(state), state.plan.task
+    notebooks, name = notebook_names(state.plan.cells), state.plan.task
     found = {}
     for cell in state.plan.cells:
         parts = [notebooks[cell.source]] if len(notebooks) > 1 else []
@@ -180,7 +168,7 @@ def task_names(state: State) -> dict[str, str]:
 def baselines(state: State) -> dict[str, dict[str, float]]:
     """The plan's baselines by the name of the task; the plan may also name them by the value of its task's
     parameter alone, or by the notebook."""
-    tasks, notebooks, name = task_names(state), notebook_names(state), state.plan.task or ""
+    tasks, notebooks, name = task_names(state), notebook_names(state.plan.cells), state.plan.task or ""
     found: dict[str, dict[str, float]] = {}
     for cell in state.plan.cells:
         own = (tasks[cell.id], text(cell.parameters.get(name)), notebooks[cell.source])
@@ -201,7 +189,7 @@ def method_parameters(state: State) -> tuple[str, ...]:
 def method_names(state: State) -> dict[str, str]:
     """The method of each cell, by the cell's id: ``algo=ppo, lr=0.1``; the value alone where one parameter
     makes it and its values are words; the notebook's name where none does."""
-    parameters, notebooks = method_parameters(state), notebook_names(state)
+    parameters, notebooks = method_parameters(state), notebook_names(state.plan.cells)
     values = [cell.parameters[n] for cell in state.plan.cells for n in parameters if n in cell.parameters]
     bare = len(parameters) == 1 and all(isinstance(value, str) and value for value in values)
     found = {}

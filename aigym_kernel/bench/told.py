@@ -31,7 +31,7 @@ from aigym_kernel.bench.blocks import (
     Table,
 )
 from aigym_kernel.bench.phrases import clean, distinct, joined, listed, moment, title
-from aigym_kernel.bench.records import Budget, Cell, State, cell_folder
+from aigym_kernel.bench.records import Budget, Cell, State, cell_folder, notebook_names
 from aigym_kernel.grouping import text
 from aigym_kernel.rendering import short
 
@@ -74,7 +74,7 @@ def lead(state: State, verdict: Sequence[Inline]) -> list[Block]:
 def _own_words(state: State) -> list[Block]:
     """What each notebook says of itself: its first text before its parameters."""
     blocks: list[Block] = []
-    for source, name in results.notebook_names(state).items():
+    for source, name in notebook_names(state.plan.cells).items():
         try:
             notebook = json.loads((state.folder / source).read_text(encoding="utf-8"))
             cells = itertools.takewhile(lambda cell: cell["cell_type"] != "code", notebook["cells"])
@@ -115,7 +115,7 @@ def _compared(state: State) -> list[Inline]:
     line: list[Inline] = []
     names = list(dict.fromkeys(results.method_names(state).values()))
     if methods:
-        count = f"{len(names)} " if len(results.notebook_names(state)) == 1 else ""
+        count = f"{len(names)} " if len(notebook_names(state.plan.cells)) == 1 else ""
         line += [f"This compares {count}methods ("]
         for i, name in enumerate(methods):
             line += ["; " if i else "", Code(name), ": ", listed(_values(state, name))]
@@ -123,7 +123,7 @@ def _compared(state: State) -> list[Inline]:
     tasks = list(dict.fromkeys(results.task_names(state).values()))
     if len(tasks) > 1:
         line += [f" on {len(tasks)} tasks (" if line else f"There are {len(tasks)} tasks ("]
-        line += [Code(plan.task), ": "] if plan.task and len(results.notebook_names(state)) == 1 else []
+        line += [Code(plan.task), ": "] if plan.task and len(notebook_names(state.plan.cells)) == 1 else []
         line += [listed(tasks), ")"]
     seeds = _values(state, plan.seed) if plan.seed else []
     if len(seeds) > 1:
