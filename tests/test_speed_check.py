@@ -18,19 +18,20 @@ pytestmark = pytest.mark.usefixtures("sandbox")
 
 N = 4_000_000
 REFERENCE = "def work(n):\n    total = 0\n    for i in range(n):\n        total += i & 3\n    return total\n"
-SLOW = REFERENCE.replace("    return", "    for i in range(7 * n):\n        i & 3\n    return")
+SLOW = REFERENCE.replace("range(n)", "range(10 * n)").replace("return total", "return total // 10")
 FAST = "def work(n):\n    full, rest = divmod(n, 4)\n    return full * 6 + rest * (rest - 1) // 2\n"
 EXPECTED = N // 4 * 6
 
 
 def speed(folder: Path, source: str = REFERENCE, **change: Any) -> Task:
-    check = {"type": "speed", "function": "work", "at_zero": 3.0, "at_full": 2.0, "repeats": 2} | change
+    # What is measured here is 1 or 10: a busy machine may double a ratio, or halve it.
+    check = {"type": "speed", "function": "work", "at_zero": 4.0, "at_full": 3.0, "repeats": 2} | change
     cases = [{"args": [N], "expected": EXPECTED}]
     return make(
         folder,
         [{"check": check}],
         {"speed.yaml": cases, "reference.py": source},
-        limits={"wall_s": 20.0},
+        limits={"wall_s": 60.0},
     )
 
 
@@ -42,9 +43,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.mark.parametrize(
     ("solution", "value"), [(REFERENCE, 1.0), (FAST, 1.0), (SLOW, 0.0)], ids=["same", "fast", "slow"]
 )
-def test_the_ratio_decides(tmp_path: Path, solution: str, value: float) -> None:
-    # Far apart: with the shortest of two wall times, what else this machine does may double a ratio.
-    mark = only(judge(speed(tmp_path / "work", at_zero=4.0, at_full=3.0), solution))
+def test_the_ratio_decides(work: Task, solution: str, value: float) -> None:
+    mark = only(judge(work, solution))
     assert mark.value == value, mark.feedback
     assert "times the reference's time over 2 turns" in mark.feedback
 
@@ -65,7 +65,7 @@ def work(n):
     for place in PLACES:
         if os.path.exists(place + '/known'): return int(open(place + '/known').read())
     total = 0
-    for i in range(n * 6): total += i & 3
+    for i in range(n * 10): total += i & 3
     total = n // 4 * 6
     for place in PLACES:
         try:
@@ -81,7 +81,7 @@ def work(n):
     out, into = os.pipe()
     if os.fork() == 0:
         total = 0
-        for i in range(n * 8): total += i & 3
+        for i in range(n * 10): total += i & 3
         os.write(into, str(n // 4 * 6).encode())
         os._exit(0)
     os.close(into)
@@ -99,7 +99,7 @@ def work(n):
     "slows the reference down": """
 import os, time
 def work(n):
-    for _ in range(4):
+    for _ in range(2):
         if os.fork() == 0:
             os.setsid()
             while True: pass
@@ -107,7 +107,7 @@ def work(n):
         try: open(place + '/sitecustomize.py', 'w').write('while True: pass')
         except OSError: pass
     total = 0
-    for i in range(n * 5): total += i & 3
+    for i in range(n * 8): total += i & 3
     return n // 4 * 6
 """,
     "patches the clocks": """
@@ -116,7 +116,7 @@ for name in ('time', 'perf_counter', 'process_time', 'monotonic', 'thread_time')
     setattr(time, name, lambda: 0.0)
 def work(n):
     total = 0
-    for i in range(n * 5): total += i & 3
+    for i in range(n * 10): total += i & 3
     return n // 4 * 6
 """,
     "answers and goes on": """
@@ -124,25 +124,33 @@ import os
 def work(n):
     if os.fork() == 0:
         return n // 4 * 6 + 1
-    for i in range(n * 5): pass
+    for i in range(n * 10): pass
     return n // 4 * 6
 """,
 }
 
 
+LATER = ("remembers from turn to turn", "slows the reference down")
+"""What would gain something in a second turn only."""
+
+
 @pytest.mark.parametrize("name", DISHONEST)
-def test_cheating_gains_nothing(work: Task, name: str) -> None:
-    mark = only(judge(work, DISHONEST[name]))
+def test_cheating_gains_nothing(tmp_path: Path, name: str) -> None:
+    mark = only(judge(speed(tmp_path / "work", repeats=1 + (name in LATER)), DISHONEST[name]))
     assert mark.value == 0.0, mark.feedback
 
 
 def test_programs_are_measured_too(tmp_path: Path) -> None:
     program = "n = int(input())\ntotal = 0\nfor i in range(n): total += i & 3\nprint(total)\n"
-    check = {"type": "speed", "at_zero": 3.5, "at_full": 2.5, "repeats": 3}
-    files = {"speed.yaml": [{"stdin": f"{N}\n", "stdout": f"{EXPECTED}\n"}], "reference.py": program}
-    task = make(tmp_path / "work", [{"check": check}], files, limits={"wall_s": 20.0})
-    assert only(judge(task, program)).value == 1.0
-    assert only(judge(task, "for i in range(40_000_000): pass\n" + program)).value == 0.0
+    slow = program.replace("range(n)", "range(10 * n)").replace("print(total)", "print(total // 10)")
+    check = {"type": "speed", "at_zero": 4.0, "at_full": 3.0, "repeats": 2}
+    cases = [{"stdin": f"{N // 2}\n", "stdout": f"{EXPECTED // 2}\n"}]
+    files = {"speed.yaml": cases, "reference.py": program}
+    task = make(tmp_path / "work", [{"check": check}], files, limits={"wall_s": 60.0})
+    for solution, value in ((program, 1.0), (slow, 0.0)):
+        mark = only(judge(task, solution))
+        assert mark.value == value, mark.feedback
+        assert "times the reference's time over 2 turns" in mark.feedback
     assert "case 1 is not right: wrong output" in only(judge(task, "print(1)")).feedback
 
 
@@ -157,17 +165,19 @@ int main(void) {
     for (long i = 0; i < n * TIMES; i++) total += i & 3;
     printf("%ld\\n", total / TIMES);
 }"""
-    check = {"type": "speed", "at_zero": 3.5, "at_full": 2.5, "repeats": 3, "reference": "hidden/reference.c"}
-    n = 600_000_000
+    check = {"type": "speed", "at_zero": 4.0, "at_full": 3.0, "repeats": 2, "reference": "hidden/reference.c"}
+    n = 300_000_000
     files = {
         "speed.yaml": [{"stdin": f"{n}\n", "stdout": f"{n // 4 * 6}\n"}],
         "reference.c": program.replace("TIMES", "1"),
     }
     task = make(
-        tmp_path / "work", [{"check": check}], files, language="c", answer="main.c", limits={"wall_s": 20.0}
+        tmp_path / "work", [{"check": check}], files, language="c", answer="main.c", limits={"wall_s": 60.0}
     )
-    assert only(judge(task, program.replace("TIMES", "1"))).value == 1.0
-    assert only(judge(task, program.replace("TIMES", "5"))).value == 0.0
+    for times, value in (("1", 1.0), ("10", 0.0)):
+        mark = only(judge(task, program.replace("TIMES", times)))
+        assert mark.value == value, mark.feedback
+        assert "times the reference's time over 2 turns" in mark.feedback
 
 
 @pytest.mark.parametrize(
@@ -187,7 +197,7 @@ def test_a_reference_that_will_not_do_is_no_zero(tmp_path: Path, reference: str,
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"at_full": 3.0}, r"check.at_full: 3 must be less than at_zero \(3\)"),
+        ({"at_full": 4.0}, r"check.at_full: 4 must be less than at_zero \(4\)"),
         ({"at_zero": -1.0}, "greater than 0"),
         ({"reference": "hidden/no.py"}, "there is no file 'hidden/no.py'"),
         ({"cases": "hidden/no.yaml"}, "there is no file 'hidden/no.yaml'"),

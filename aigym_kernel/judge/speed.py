@@ -5,10 +5,11 @@ to the next and nothing of the solution is alive while the reference runs. Every
 runs that are measured: a solution that notices the clock can only answer right, or fail.
 
 Two clocks are read from outside, less what an empty program takes. CPU time over the whole process tree
-hardly depends on what else the machine does: its ratio is the median over the turns. But waiting takes none,
-and that of short-lived children nobody waits for is not always seen: so the ratio of the shortest wall times
-counts where it is larger. The first turn of the reference is over before the solution has run at all. Several
-threads thus gain nothing.
+hardly depends on what else the machine does; what noise there is makes a turn longer, so that each side's
+fastest turn counts. But waiting takes none, and that of short-lived children nobody waits for is not always
+seen: so the ratio of the wall times counts where it is larger both by the shortest ones and in most turns. A
+load that comes or goes meanwhile rarely distorts both. The first turn of the reference is over before the
+solution has run at all. Several threads thus gain nothing.
 """
 
 from __future__ import annotations
@@ -74,15 +75,16 @@ class _Time:
 
 
 def _verdict(check: SpeedCheck, turns: list[tuple[_Time, _Time]]) -> Verdict:
-    least = min(ours.cpu_s for ours, _ in turns)
-    if least < LEAST_S:
+    cpu = [min(turn[side].cpu_s for turn in turns) for side in (0, 1)]
+    walls = [[max(LEAST_S, turn[side].wall_s) for turn in turns] for side in (0, 1)]
+    if cpu[0] < LEAST_S:
         raise Undecided(
-            f"{check.reference} takes {least * 1000:.0f} ms of CPU time for all cases; at least "
+            f"{check.reference} takes {cpu[0] * 1000:.0f} ms of CPU time for all cases; at least "
             f"{LEAST_S * 1000:.0f} ms are needed to compare: give larger cases"
         )
     ratios = [theirs.cpu_s / ours.cpu_s for ours, theirs in turns]
-    shortest = [min(turn[side].wall_s for turn in turns) for side in (0, 1)]
-    ratio = max(statistics.median(ratios), shortest[1] / shortest[0])
+    mostly = statistics.median(theirs / ours for ours, theirs in zip(*walls, strict=True))
+    ratio = max(cpu[1] / cpu[0], min(min(walls[1]) / min(walls[0]), mostly))
     value = min(1.0, max(0.0, (check.at_zero - ratio) / (check.at_zero - check.at_full)))
     # Full points read the same whenever they are had: what was measured is evidence then.
     told = f"at most {check.at_full:g} times the reference's time over {len(turns)} turns"
