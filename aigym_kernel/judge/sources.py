@@ -22,11 +22,11 @@ from aigym_kernel.judge.verdict import SHOWN, Undecided, Verdict, run, stopped
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import Limits, StaticCheck, Task
 
-RUFF_S = 10.0
+RUFF_S = 60.0
 MOST_BYTES = 1 << 20
 _SOURCE = Path(names.__file__).read_text(encoding="utf-8")
 _OPAQUE = (".pyc", ".pyo", ".so", ".pyd", ".zip", ".egg", ".pth")
-_LIMITS = Limits(wall_s=10.0, memory_mb=512, output_kb=16_384)
+_LIMITS = Limits(wall_s=RUFF_S, memory_mb=512, output_kb=16_384)
 
 
 def check_static(task: Task, check: StaticCheck, files: Mapping[str, bytes], sandbox: Sandbox) -> Verdict:

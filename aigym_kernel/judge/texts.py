@@ -1,7 +1,7 @@
 """The ``text`` check: a text answer against what is expected, compared on the host.
 
 Nothing of the answer is run. A pattern is matched by a process of its own, which is ended after
-`PATTERN_S`; a text that is much longer than anything expected is not measured. ROUGE and chrF are
+`PATTERN_S` of CPU time; a text that is much longer than anything expected is not measured. ROUGE and chrF are
 rouge-score's and sacrebleu's (extra ``judge``); F1 is that of SQuAD 1.1 (Rajpurkar et al. 2016).
 Of what is expected, feedback says something only where the check is ``visible``.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 import string
 import subprocess
 import sys
@@ -23,12 +24,15 @@ from aigym_kernel.judge.verdict import Undecided, Verdict, diff, extra, hidden
 from aigym_kernel.sandboxes.protocol import Sandbox
 from aigym_kernel.tasks import Task, TextCheck
 
-PATTERN_S = 2.0
+PATTERN_S = 2
+WAIT_S = 60
 CELLS = 4_000_000
 LONGEST = 10_000
 """Characters that may always be measured; beyond that, ten times what is expected."""
-_MATCH = """
-import json, re, sys
+_MATCH = f"""
+import json, re, resource, sys
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_CPU, ({PATTERN_S}, {PATTERN_S}))
 text, patterns = json.load(sys.stdin)
 print(json.dumps(any(re.fullmatch(p, text) for p in patterns)))
 """
@@ -86,15 +90,17 @@ def _regex(text: str, wanted: list[Any], _: TextCheck) -> Verdict:
     command = [sys.executable, "-I", "-S", "-c", _MATCH]
     try:
         done = subprocess.run(
-            command, input=job, capture_output=True, text=True, timeout=PATTERN_S, env={}, cwd="/"
+            command, input=job, capture_output=True, text=True, timeout=WAIT_S, env={}, cwd="/"
         )
         right = bool(json.loads(done.stdout))
     except subprocess.TimeoutExpired:
-        raise Undecided(
-            f"a pattern took more than {PATTERN_S:g} s on a text of {len(text)} characters; "
-            "write it without nested repetition"
-        ) from None
+        raise Undecided(f"a pattern gave no answer within {WAIT_S} s") from None
     except ValueError:
+        if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+            raise Undecided(
+                f"a pattern took more than {PATTERN_S} s of CPU time on a text of {len(text)} characters; "
+                "write it without nested repetition"
+            ) from None
         raise Undecided(f"a pattern failed: {done.stderr.strip()[-200:]}") from None
     return Verdict(value=float(right), feedback="as expected" if right else "the pattern does not match")
 
