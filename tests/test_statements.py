@@ -50,7 +50,7 @@ def test_another_thread_cancels(store: Store) -> None:
             time.sleep(0.05)
         for future in asked:
             with pytest.raises(QueryError, match="was cancelled"):
-                future.result(30)
+                future.result(120)
     assert store.cancel() == 0
 
 
@@ -263,7 +263,7 @@ if child == 0:
     os._exit(0 if store.page().total == 2 and store.load("b").length == 5 else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=240)
     assert done.returncode == 0
 
 

@@ -88,8 +88,9 @@ _running: set[_Running] = set()
 
 
 def cancel(folder: Path) -> int:
-    """Interrupts every statement that `run` runs on this store in this process; returns how many."""
-    found = [one for one in list(_running) if one.folder == folder]
+    """Interrupts every statement that `run` runs on this store in this process; returns how many. One that
+    is ending already does not count."""
+    found = [one for one in list(_running) if one.folder == folder and not one.wake.is_set()]
     for one in found:
         one.wake.set()
     return len(found)
