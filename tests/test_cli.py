@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from aigym_kernel.cli import _Commands, main
 from aigym_kernel.recording import new_run
@@ -40,6 +40,18 @@ def aigym(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[st
 def answer(*arguments: object, stdin: str = "", code: int = 0) -> Any:
     done = aigym(*arguments, "--json", stdin=stdin)
     assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def said(*arguments: object, stdin: str = "") -> Result:
+    """The same as `aigym` in this process: a second less for each."""
+    return CliRunner().invoke(main, [*map(str, arguments)], input=stdin)
+
+
+def here(*arguments: object, stdin: str = "", code: int = 0) -> Any:
+    """The same as `answer` in this process."""
+    done = said(*arguments, "--json", stdin=stdin)
+    assert done.exit_code == code, done.stderr
     return json.loads(done.stdout)
 
 
@@ -73,7 +85,7 @@ def test_doctor_finds_a_healthy_machine() -> None:
 
 def test_doctor_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIGYM_TASKS", str(tmp_path))
-    done = aigym("doctor")
+    done = said("doctor")
     assert "-- " in done.stdout
     assert "set AIGYM_TASKS" in done.stdout
 
@@ -86,16 +98,16 @@ def test_doctor_survives_a_wrong_setting(
     variable: str, value: str, bring: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    found = answer("doctor", code=1)
+    found = here("doctor", code=1)
     [wrong] = [f for f in found["findings"] if value in f["found"] + f["bring"]]
     assert bring in wrong["bring"]
 
 
 def test_tasks_and_one_task() -> None:
-    table = answer("tasks")
+    table = here("tasks")
     assert len(table) >= 8
     assert {"two-sum", "mend-ledger"} <= {row["id"] for row in table}
-    task = answer("tasks", "two-sum")
+    task = here("tasks", "two-sum")
     assert "two_sum" in task["prompt"]
     assert "expected" not in json.dumps(task)
 
@@ -113,14 +125,13 @@ def test_judge_passes_fails_and_refuses(tmp_path: Path) -> None:
     good.write_text(load_task("two-sum").reference[0], encoding="utf-8")
     bad.write_text("def two_sum(numbers, target): return []", encoding="utf-8")
     assert answer("judge", "two-sum", good)["total"] == 1.0
-    score = answer("judge", "two-sum", bad, code=1)
+    score = here("judge", "two-sum", bad, code=1)
     assert score["passed"] is False
     assert score["marks"][0]["feedback"]
-    unknown = aigym("judge", "two-summ", good)
-    assert unknown.returncode == 2
+    unknown = said("judge", "two-summ", good)
+    assert unknown.exit_code == 2
     assert "Did you mean 'two-sum'" in unknown.stderr
-    assert "Traceback" not in unknown.stderr
-    assert aigym("judge", "two-sum", tmp_path / "absent.py").returncode == 2
+    assert said("judge", "two-sum", tmp_path / "absent.py").exit_code == 2
 
 
 def test_no_sandbox_is_not_a_wrong_solution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,25 +150,25 @@ def test_exec_reports_what_happened(tmp_path: Path) -> None:
     keys = {"status", "exit_code", "stdout", "stderr", "wall_s", "cpu_s", "peak_memory_mb"}
     assert keys <= set(result)
     assert (result["status"], result["stdout"]) == ("ok", "hello\n")
-    assert answer("exec", program, stdin="x\n137\n", code=1)["status"] == "error"
-    assert aigym("exec", program, stdin="x\n3\n").stderr.endswith(" s: exit code 3\n")
+    assert here("exec", program, stdin="x\n137\n", code=1)["status"] == "error"
+    assert said("exec", program, stdin="x\n3\n").stderr.endswith(" s: exit code 3\n")
     program.write_text("while True: pass", encoding="utf-8")
-    assert answer("exec", program, "--wall-s", 0.5, code=1)["status"] == "timeout"
+    assert here("exec", program, "--wall-s", 0.5, code=1)["status"] == "timeout"
     program.write_text("echo $((6 * 7))", encoding="utf-8")
-    assert answer("exec", program, "--language", "bash")["stdout"] == "42\n"
-    assert aigym("exec", program, "--language", "cobol").returncode == 2
+    assert here("exec", program, "--language", "bash")["stdout"] == "42\n"
+    assert said("exec", program, "--language", "cobol").exit_code == 2
     script = tmp_path / "by its name.SH"
     script.write_text("echo $((6 * 7))", encoding="utf-8")
-    assert answer("exec", script)["stdout"] == "42\n"
-    assert aigym("exec", program, "--sandbox", "dokcer").returncode == 2
-    assert aigym("exec", program, "--memory-mb", 0).returncode == 2
+    assert here("exec", script)["stdout"] == "42\n"
+    assert said("exec", program, "--sandbox", "dokcer").exit_code == 2
+    assert said("exec", program, "--memory-mb", 0).exit_code == 2
 
 
 def test_exec_passes_bytes_through(tmp_path: Path) -> None:
     program = tmp_path / "p.py"
     program.write_bytes(b"# -*- coding: latin-1 -*-\nimport sys\nprint('\xe9', sys.stdin.buffer.read())")
     done = subprocess.run(
-        [*COMMAND, "exec", program, "--json"], input=b"\xff\x00", capture_output=True, timeout=60
+        [*COMMAND, "exec", program, "--json"], input=b"\xff\x00", capture_output=True, timeout=240
     )
     assert json.loads(done.stdout)["stdout"] == "é b'\\xff\\x00'\n"
 
@@ -180,7 +191,7 @@ def test_a_signal_stops_the_training(store_dir: Path, ending: signal.Signals, co
 
 def test_any_sql_value_is_json() -> None:
     new_run(Store(), kind="notebook", name="n", config={})
-    [row] = answer(
+    [row] = here(
         "sql",
         "select null as nothing, 'nan'::double as nan, 'ab'::blob as bytes, [1, null] as list, "
         "{'a': timestamp '2026-01-02 03:04:05'} as struct, map {1: 2.5} as map, 9007199254740993 as large, "
@@ -215,27 +226,27 @@ def test_train_runs_sql_and_index() -> None:
     assert config["run"]["record"] == 2
     other = CliRunner().invoke(main, ["train", "Acrobot-v1", "--policy", result["run_id"]])
     assert (other.exit_code, "ppo: policy was made for observation_space" in other.stderr) == (2, True)
-    [run] = answer("runs")
+    [run] = here("runs")
     assert (run["run_id"], run["state"]) == (result["run_id"], "done")
-    counted = answer("sql", "select count(*) as n from trajectories")
-    path = answer("index", "rebuild")["index"]
+    counted = here("sql", "select count(*) as n from trajectories")
+    path = here("index", "rebuild")["index"]
     assert Path(path).is_file()
-    assert answer("sql", "select count(*) as n from trajectories") == counted
+    assert here("sql", "select count(*) as n from trajectories") == counted
     assert counted[0]["n"] > 0
 
 
 def test_a_training_is_steered_from_another_terminal() -> None:
     run = Store().add_run(RunRecord(run_id="t", kind="train", name="t", config={"algo": "ppo"})).name
-    assert answer("training", "save")["run_id"] == run
-    assert answer("training", "pause", run) == {"run_id": run, "asked": "pause"}
+    assert here("training", "save")["run_id"] == run
+    assert here("training", "pause", run) == {"run_id": run, "asked": "pause"}
     answer("training", "set", run, "--speed", "watch", "--learning-rate", 0.01)
     asked = json.loads((Store().run_folder(run) / "control.json").read_text())
     assert asked == {"paused": True, "speed": "watch", "learning_rate": 0.01, "save": 1}
-    assert "unknown speed 'slow'" in aigym("training", "set", run, "--speed", "slow").stderr
+    assert "unknown speed 'slow'" in said("training", "set", run, "--speed", "slow").stderr
 
 
 def test_devices_are_told_with_the_reason() -> None:
-    found = answer("devices")
+    found = here("devices")
     assert found["found"][0]["name"] == "cpu"
     assert found["found"][0]["memory_free"] > 0
     assert found["chosen"] in found["why"]
@@ -243,7 +254,6 @@ def test_devices_are_told_with_the_reason() -> None:
 
 def test_a_users_mistakes_are_one_line_and_exit_code_2() -> None:
     cases = [
-        (["train", "CartPole-v11"], "Did you mean 'CartPole-v1'"),
         (["train", "CartPole-v1", "--set", "gamma"], "'gamma' is no NAME=VALUE"),
         (["train", "CartPole-v1", "--seeds", "a-b"], "write 0,1,2 or 0-4"),
         (["training", "pause"], "no store"),
@@ -252,16 +262,19 @@ def test_a_users_mistakes_are_one_line_and_exit_code_2() -> None:
         (["run", "absent.ipynb"], "no notebook at"),
     ]
     for arguments, message in cases:
-        done = aigym(*arguments)
-        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        done = said(*arguments)
+        assert done.exit_code == 2, (arguments, done.stdout, done.stderr)
         assert message in done.stderr
-        assert "Traceback" not in done.stderr
+    process = aigym("train", "CartPole-v11")
+    assert process.returncode == 2
+    assert "Did you mean 'CartPole-v1'" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 def test_an_unknown_column_is_named() -> None:
-    answer("train", "CartPole-v1", "--total-timesteps", 1024)
-    done = aigym("sql", "select rewrd from steps")
-    assert done.returncode == 2
+    new_run(Store(), kind="notebook", name="n", config={})
+    done = said("sql", "select rewrd from steps")
+    assert done.exit_code == 2
     assert "rewrd" in done.stderr
     assert "reward" in done.stderr
 
@@ -278,19 +291,12 @@ def test_run_executes_a_notebook(tmp_path: Path) -> None:
     found = answer("run", path, "-p", "n", "3")
     for name in ("notebook", "report", "store"):
         assert os.path.exists(found[name]), name  # noqa: PTH110
-    failed = aigym("run", path, "-p", "n", "7")
-    assert failed.returncode == 1
+    failed = said("run", path, "-p", "n", "7")
+    assert failed.exit_code == 1
     assert "cell 2: AssertionError: 7" in failed.stderr
-    misspelt = aigym("run", path, "-p", "m", "3")
-    assert misspelt.returncode == 2
+    misspelt = said("run", path, "-p", "m", "3")
+    assert misspelt.exit_code == 2
     assert "unknown parameter of n.ipynb 'm'" in misspelt.stderr
-
-
-def here(*arguments: object, code: int = 0) -> Any:
-    """The same as `answer` in this process: a second less for each."""
-    done = CliRunner().invoke(main, [*map(str, arguments), "--json"])
-    assert done.exit_code == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_the_life_of_runs(store_dir: Path, tmp_path: Path) -> None:
