@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import missing
+from samples import hurried
 
 import aigym_kernel
 from aigym_kernel.errors import TaskError, UnknownName
@@ -53,9 +54,9 @@ def problem(head: str, check: str, solution: str, **changes: Any) -> dict[str, A
 
 
 def task(tmp_path: Path, *arguments: Any, **changes: Any) -> Task:
-    """A problem as the task that it becomes, with 3 s for a solution."""
+    """A problem as the task that it becomes, with plenty of time for a solution."""
     path = write(tmp_path / "problems.jsonl", problem(*arguments, **changes))
-    return human_eval(path, limits=Limits(wall_s=3, memory_mb=256))[0]
+    return human_eval(path, limits=Limits(wall_s=60, memory_mb=256))[0]
 
 
 def only(task: Task, solution: str) -> Mark:
@@ -268,14 +269,15 @@ DOUBLE = (
             "import os\nos._exit(0)\ndef double(x): return 2 * x",
             "loading solution.py ended the solution's process",
         ),
-        ("    while True: pass", "no answer within 3 s"),
+        ("    while True: pass", "no answer within 1 s"),
         ("    return object()", "call 1 of the hidden tests: what it returned is not plain data"),
         ("    return 'x' * 2 ** 21", "too large"),
         ("    return x.__class__", "not plain data"),
     ],
 )
 def test_what_is_told(tmp_path: Path, solution: str, told: str) -> None:
-    mark = only(task(tmp_path, *DOUBLE), solution)
+    double = task(tmp_path, *DOUBLE)
+    mark = only(hurried(double) if "while" in solution else double, solution)
     assert mark.value == 0.0
     assert told in mark.feedback
     assert "canary-77" not in mark.feedback

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import make
+from samples import hurried, make
 
 from aigym_kernel.errors import SandboxError, SolutionError, TaskError, UnknownName
 from aigym_kernel.judge import judge
@@ -154,7 +154,6 @@ TRAPS = {
         "ended before answering (killed by signal SIGKILL)",
     ),
     "kill the judge's process": (KILL_PARENT, "0 of 3 cases right"),
-    "stop the judge's process": (STOP_PARENT, "no answer within 2 s\n2 further cases were not run"),
     "another program": ("import os\ndef double(x): os.execvp('true', ['true'])", "ended before"),
     "forged lines on every stream": (FORGE, "expected 4, got 5"),
     "forged lines in the parent's output": (FORGE_ABOVE, "0 of 3 cases right"),
@@ -185,6 +184,12 @@ def test_no_trap_scores(double: Task, name: str) -> None:
     assert told in only(score).feedback
 
 
+def test_stopping_the_judges_process_costs_the_time_of_one_case(double: Task) -> None:
+    mark = only(judge(hurried(double), STOP_PARENT))
+    assert mark.value == 0.0
+    assert "no answer within 1 s\n2 further cases were not run" in mark.feedback
+
+
 def test_noise_does_not_disturb_a_right_answer(double: Task) -> None:
     noise = "import sys, os\ndef double(x):\n    print('x' * 300_000)\n    sys.stderr.write('y' * 300_000)\n"
     noise += "    os.system('echo {} ; echo DONE >&2')\n    sys.stdout.close()\n    return 2 * x\n"
@@ -192,10 +197,10 @@ def test_noise_does_not_disturb_a_right_answer(double: Task) -> None:
 
 
 def test_processes_left_behind_do_not_hold_the_judge_up(double: Task) -> None:
-    lasting = "import subprocess\ndef double(x):\n    subprocess.Popen(['sleep', '60'])\n    return 2 * x\n"
+    lasting = "import subprocess\ndef double(x):\n    subprocess.Popen(['sleep', '300'])\n    return 2 * x\n"
     score = judge(double, lasting)
     assert score.passed
-    assert score.wall_s < 30
+    assert score.wall_s < 120
 
 
 def test_one_crash_costs_one_case(double: Task) -> None:
@@ -204,12 +209,21 @@ def test_one_crash_costs_one_case(double: Task) -> None:
     assert "hidden case 2 failed: ended before answering (exit code 0)" in only(score).feedback
 
 
-@pytest.mark.parametrize("body", ["while True: pass", "import time; time.sleep(99)", "sum(range(10 ** 13))"])
+@pytest.mark.parametrize("body", ["import time; time.sleep(99)", "sum(range(10 ** 13))"])
 def test_never_ending_stops_at_the_first(double: Task, body: str) -> None:
-    mark = only(judge(double, f"def double(x):\n    if x == 2: return 4\n    {body}\n"))
+    mark = only(judge(hurried(double), f"def double(x):\n    {body}\n"))
+    assert mark.value == 0.0
+    assert mark.feedback.splitlines()[1:] == [
+        "case 1: double(2): no answer within 1 s",
+        "2 further cases were not run",
+    ]
+
+
+def test_what_came_before_the_case_that_never_ends_counts(double: Task) -> None:
+    mark = only(judge(hurried(double, 5.0), "def double(x):\n    while x != 2: pass\n    return 4\n"))
     assert mark.value == pytest.approx(1 / 3)
     assert mark.feedback.splitlines()[1:] == [
-        "hidden case 2 failed: no answer within 2 s",
+        "hidden case 2 failed: no answer within 5 s",
         "1 further case was not run",
     ]
 
@@ -259,9 +273,8 @@ def test_no_case_sees_another(tmp_path: Path) -> None:
     """Neither inputs nor files nor processes: whatever a case can find of a word is its own."""
     words = ["canary-" + os.urandom(8).hex() for _ in range(4)]
     cases = [{"args": [w], "expected": [w], "visible": w == words[2]} for w in words]
-    limits = {"wall_s": 20.0}
     check_ = {"type": "function", "function": "find"}
-    task = make(tmp_path / "keep", [{"check": check_}], {"cases.yaml": cases}, limits=limits)
+    task = make(tmp_path / "keep", [{"check": check_}], {"cases.yaml": cases})
     score = judge(task, KEEP)
     assert score.passed, str(score)
 
@@ -336,7 +349,7 @@ def test_hidden_output_case_tells_no_input(tmp_path: Path) -> None:
 
 
 def test_cpu_limit_stops_at_the_first(tmp_path: Path) -> None:
-    limits = {"wall_s": 20.0, "cpu_s": 0.3}
+    limits = {"wall_s": 60.0, "cpu_s": 0.3}
     check_ = {"type": "function", "function": "double"}
     task = make(tmp_path / "busy", [{"check": check_}], {"cases.yaml": CASES}, limits=limits)
     feedback = only(judge(task, "def double(x):\n    while True: pass")).feedback
@@ -348,10 +361,10 @@ def test_visible_cases_run_first_and_are_reported_in_order(tmp_path: Path) -> No
     cases = [{"args": [n], "expected": 0, "visible": n == 2} for n in range(4)]
     check_ = {"type": "function", "function": "f"}
     task = make(tmp_path / "order", [{"check": check_}], {"cases.yaml": cases})
-    lines = only(judge(task, "def f(x):\n    while x == 2: pass")).feedback.splitlines()
+    lines = only(judge(hurried(task), "def f(x):\n    while x == 2: pass")).feedback.splitlines()
     assert lines == [
         "0 of 4 cases right",
-        "case 3: f(2): no answer within 2 s",
+        "case 3: f(2): no answer within 1 s",
         "3 further cases were not run",
     ]
     lines = only(judge(task, "def f(x):\n    return 1")).feedback.splitlines()
@@ -367,7 +380,6 @@ def test_hidden_values_are_not_in_the_box(tmp_path: Path) -> None:
         tmp_path / "canary",
         [{"check": {"type": "function", "function": "find"}}],
         {"cases.yaml": cases, "check.py": f"# {canary}\n"},
-        limits={"wall_s": 20.0},
     )
     assert judge(task, SEARCH).total == 0.0
     assert canary not in str(judge(task, SEARCH))
@@ -441,7 +453,6 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Task:
         ("print(4)", 0.0, "case 1: input '1 2\\n': output line 1: expected '3', got '4'"),
         ("print(3)\nraise SystemExit(3)", 0.0, "ended with exit code 3"),
         ("x = [1]\n\nprint(x[5])", 0.0, "exit code 1 (IndexError: list index out of range, line 3)"),
-        ("while True: pass", 0.0, "no answer within 2 s\n2 further cases were not run"),
         ("while True: print('x' * 1000)", 0.0, "printed more than 1024 KiB"),
         ("x = 'x' * 10 ** 10", 0.0, "0 of 3"),
     ],
@@ -450,6 +461,12 @@ def test_programs(echo: Task, solution: str, value: float, told: str) -> None:
     mark = only(judge(echo, solution))
     assert mark.value == pytest.approx(value)
     assert told in mark.feedback
+
+
+def test_a_program_that_never_ends(echo: Task) -> None:
+    mark = only(judge(hurried(echo), "while True: pass"))
+    assert mark.value == 0.0
+    assert "no answer within 1 s\n2 further cases were not run" in mark.feedback
 
 
 @pytest.fixture(scope="module")
@@ -520,13 +537,13 @@ def test_measures() -> None:
         ("print('all fine')", None, "its last line must be"),
         ("print('{\"value\": 7}')", None, "its last line must be"),
         ("raise OSError('disk')", None, "hidden/check.py ended with exit code 1; OSError: disk"),
-        ("while True: pass", None, "hidden/check.py no answer within 2 s"),
+        ("while True: pass", None, "hidden/check.py no answer within 1 s"),
     ],
 )
 def test_scripts(tmp_path: Path, script: str, value: float | None, told: str) -> None:
     task = make(tmp_path / "scripted", [{"check": {"type": "program"}}], {"check.py": script})
     files = {"solution.py": "print(1)", "json.py": "raise SystemExit('the solution was imported')"}
-    score = judge(task, files)
+    score = judge(hurried(task) if "while" in script else task, files)
     assert only(score).value == value
     assert told in only(score).feedback
     assert score.total == value, "a judge that failed gives no zero"

@@ -82,7 +82,7 @@ def test_a_task_names_a_language_that_exists(tmp_path: Path) -> None:
 
 
 def test_a_task_asks_for_packages(tmp_path: Path) -> None:
-    limits = {"wall_s": 10, "packages": ["numpy"]}
+    limits = {"wall_s": 60, "packages": ["numpy"]}
     code = "import numpy\nprint(numpy.arange(4).sum())"
     cases = [{"stdout": "6"}]
     assert marked(tmp_path / "a", OUTPUT, {"cases.yaml": cases}, code, limits=limits).value == 1.0

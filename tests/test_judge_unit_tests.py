@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import make, marked, only
+from samples import hurried, make, marked, only
 
 from aigym_kernel.errors import TaskError
 from aigym_kernel.judge import judge, validate
@@ -369,7 +369,8 @@ def test_no_trap_gains_a_point(task: Task, name: str) -> None:
 def test_time_runs_out(tmp_path: Path) -> None:
     stop = "import os, time\ndef double(x):\n    if x == 3:\n        {}\n    return x * 2\n"
     for number, body in enumerate(("os.kill(os.getppid(), 19)", "time.sleep(99)")):
-        mark = marked(tmp_path / str(number), CHECK, {"test_solution.py": TESTS}, stop.format(body))
+        task = make(tmp_path / str(number), [{"check": CHECK}], {"test_solution.py": TESTS})
+        mark = only(judge(hurried(task, 2.0), stop.format(body)))
         assert mark.value is not None
         assert mark.value < 1.0
         assert ": no answer within 2 s" in mark.feedback
@@ -413,7 +414,7 @@ def test_packages_and_the_library_come_before_the_solution_s_files(tmp_path: Pat
     tests = "import numpy, solution, statistics\ndef test_x():\n"
     tests += "    assert statistics.mean([1, 3]) == 2\n"
     tests += "    numpy.testing.assert_array_equal(solution.double(2), 4)\n"
-    limits = {"wall_s": 20.0, "packages": ["numpy"]}
+    limits = {"wall_s": 60.0, "packages": ["numpy"]}
     mark = marked(tmp_path, CHECK, {"test_solution.py": tests}, files, limits=limits)
     assert mark.value == 0.0
     assert "Arrays are not equal" in mark.feedback
@@ -464,7 +465,7 @@ def test_tests_are_nowhere_in_reach(tmp_path: Path) -> None:
     tests = (
         f"import solution\ndef test_hidden():\n    assert '{canary[7:]}' in solution.look(1)\n# {canary}\n"
     )
-    task = make(tmp_path / "sample", [{"check": CHECK}], {"test_solution.py": tests}, limits={"wall_s": 20.0})
+    task = make(tmp_path / "sample", [{"check": CHECK}], {"test_solution.py": tests})
     assert only(judge(task, SEARCH)).value == 0.0
     assert only(judge(task, {"solution.py": SEARCH, "note.txt": canary})).value == 1.0, "the search works"
 
@@ -511,11 +512,11 @@ def test_broken_tests_are_no_zero(tmp_path: Path, tests: str, told: str) -> None
         ("def double(:", "SyntaxError at line 1: def double(: (line 4 of the tests): invalid syntax"),
         ("import nothing", "ModuleNotFoundError at line 1: import nothing (line 4 of the tests): No module"),
         ("", "cannot import name 'double'"),
-        ("while True: pass", "no answer within 2 s"),
+        ("while True: pass", "no answer within 1 s"),
     ],
 )
 def test_solution_that_does_not_load(task: Task, solution: str, told: str) -> None:
-    mark = only(judge(task, solution))
+    mark = only(judge(hurried(task) if "while" in solution else task, solution))
     assert mark.value == 0.0
     assert told in mark.feedback
 

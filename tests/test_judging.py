@@ -28,7 +28,10 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """Two criteria, so that there is something between them."""
     check = {"type": "function", "function": "double"}
     folder = tmp_path_factory.mktemp("tasks") / "twice"
-    return make(folder, [{"check": check}, {"check": check, "weight": 3.0}], {"cases.yaml": CASES})
+    criteria = [{"check": check}, {"check": check, "weight": 3.0}]
+    # The CPU time ends what never ends, however busy the machine is.
+    limits = {"wall_s": 60.0, "cpu_s": 1.0, "memory_mb": 128}
+    return make(folder, criteria, {"cases.yaml": CASES}, limits=limits)
 
 
 @dataclass

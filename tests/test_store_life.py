@@ -245,7 +245,7 @@ def test_a_disk_that_is_full_leaves_no_half_run(tmp_path: Path) -> None:
     (there.run_folder("two") / "artifacts").mkdir()
     (there.run_folder("two") / "artifacts" / "policy.bin").write_bytes(bytes(2**15))
     command = [sys.executable, "-c", FULL, str(here.folder), str(there.folder)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
     assert len(said.splitlines()) == 3
     for line in said.splitlines():
         assert line.startswith("StoreError cannot write")
@@ -287,7 +287,7 @@ def test_a_read_only_store_is_read_and_says_what_is_wrong() -> None:
         for place in folders:
             place.chmod(0o555)
         command = [sys.executable, "-c", READ_ONLY, str(here.folder), str(there.folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
         for place in folders:
             place.chmod(0o755)
         lines = done.stdout.splitlines()

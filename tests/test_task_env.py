@@ -17,6 +17,7 @@ import yaml
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import hurried
 
 import aigym_kernel.envs  # noqa: F401  (registers the tasks)
 from aigym_kernel import tools
@@ -51,7 +52,7 @@ def tool_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: None) ->
         "prompt": "Write the word of hint.txt to answer.txt.",
         "tools": ["bash", "read", "write", "submit"],
         "max_steps": 4,
-        "limits": {"wall_s": 5.0},
+        "limits": {"wall_s": 60.0},
         "rubric": {"criteria": [{"name": "word", "check": {"type": "program"}}]},
     }
     (folder / "task.yaml").write_text(yaml.safe_dump(task))
@@ -60,8 +61,10 @@ def tool_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: None) ->
 
 
 @pytest.mark.usefixtures("sandbox")
-@pytest.mark.parametrize("task_id", task_ids())
-@pytest.mark.parametrize("render_mode", [None, "ansi"])
+@pytest.mark.parametrize(
+    ("task_id", "render_mode"),
+    [*((name, "ansi") for name in task_ids()), ("two-sum", None), ("mend-ledger", None)],
+)
 def test_gymnasium_has_nothing_to_complain_about(task_id: str, render_mode: str | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -190,7 +193,6 @@ def test_submit_in_the_last_step_terminates(tool_task: str) -> None:
 
 def test_agent_finds_nothing_hidden(tool_task: str) -> None:
     env = TaskEnv(tool_task)
-    env.task = replace(env.task, limits=Limits(wall_s=60))
     env.reset()
     search = "bash grep -rlsI -D skip --exclude-dir=proc --exclude-dir=usr 'canary-471[1]' / | head; "
     search += (
@@ -219,12 +221,14 @@ def test_agent_finds_nothing_hidden(tool_task: str) -> None:
         ("bash true", "[no output]"),
         ("bash\necho one\necho two >&2", "one\ntwo"),
         ("bash kill -9 $$", "[killed by signal SIGKILL]"),
-        ("bash sleep 60", "[stopped: it took too long]"),
+        ("bash sleep 99", "[stopped: it took too long]"),
         ("bash yes", "[stopped: it printed too much]"),
     ],
 )
 def test_every_call_gets_an_observation(tool_task: str, action: str, told: str) -> None:
     env = TaskEnv(tool_task)
+    if "sleep" in action:
+        env.task = hurried(env.task, 3.0)
     env.reset()
     observation, reward, terminated, truncated, _ = env.step(action)
     assert told in observation
