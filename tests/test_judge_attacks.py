@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import hurried
 from test_judge import CASES, make, only
 
 from aigym_kernel.envs.task_env import TaskEnv
@@ -269,7 +270,7 @@ def test_nothing_is_left_from_case_to_case(double: Task, where: Sandbox) -> None
 def test_the_next_solution_notices_nothing(double: Task, where: Sandbox) -> None:
     for name in ("fills the disk", "a process that goes on", "takes all rights"):
         judge(double, textwrap.dedent(PROCESSES[name]).lstrip(), sandbox=where)
-        assert judge(double, RIGHT, sandbox=where).passed, f"after: {name}"
+        assert judge(hurried(double, 60.0), RIGHT, sandbox=where).passed, f"after: {name}"
 
 
 # The stdin_stdout check
@@ -356,18 +357,23 @@ def test_a_submission_that_goes_for_the_judge(predict: Task, where: Sandbox, nam
 
 SCRIPT = """
 import json, subprocess, sys
-done = subprocess.run([sys.executable, 'solution.py']{capture}, timeout=1)
+done = subprocess.run([sys.executable, 'solution.py']{capture}, timeout=2)
 with open('/work/notes', 'w') as file: file.write('x' * 10_000)
 print(json.dumps({{'value': 0.0 if open('/work/solution.py').read() else 1.0, 'feedback': 'looked'}}))
 """
 
 
-@pytest.fixture(scope="module", params=["", ", capture_output=True"], ids=["inherits", "captures"])
-def scripted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Task:
-    folder = tmp_path_factory.mktemp("tasks") / "scripted"
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
+    """Two tasks: the one's script gives the solution its own streams, the other's captures them."""
+    ways = {"inherits": "", "captures": ", capture_output=True"}
+    return {way: scripted(tmp_path_factory.mktemp("tasks") / "scripted", text) for way, text in ways.items()}
+
+
+def scripted(folder: Path, capture: str) -> Task:
     script = "import os\nif not os.path.exists('solution.py'): open('solution.py', 'w').write('pass')\n"
-    script += SCRIPT.format(capture=request.param)
-    limits = {"wall_s": 2.5, "memory_mb": 128, "disk_mb": 8, "pids": 24}
+    script += SCRIPT.format(capture=capture)
+    limits = {"wall_s": 5.0, "memory_mb": 128, "disk_mb": 8, "pids": 24}
     return make(folder, [{"check": {"type": "program"}}], {"check.py": script}, limits=limits)
 
 
@@ -406,14 +412,23 @@ GUESTS = {
 }
 
 
-@pytest.mark.parametrize("name", GUESTS)
-def test_a_script_is_not_answered_for(scripted: Task, where: Sandbox, name: str) -> None:
-    nothing_gained(scripted, textwrap.dedent(GUESTS[name]).lstrip(), where)
+HOLDING = (*list(GUESTS)[:2], "fork bomb", "fills memory")
+"""What writes to its streams, or holds them open when it has ended: there capturing makes a difference."""
 
 
-def test_modules_of_the_solution_are_not_the_scripts(scripted: Task, where: Sandbox) -> None:
-    script = scripted.hidden["check.py"].replace(b"timeout=1", b"timeout=20")
-    patient = replace(scripted, hidden={"check.py": script}, limits=replace(scripted.limits, wall_s=30))
+@pytest.mark.parametrize(
+    ("way", "name"), [*(("inherits", n) for n in GUESTS), *(("captures", n) for n in HOLDING)]
+)
+def test_a_script_is_not_answered_for(scripts: dict[str, Task], where: Sandbox, way: str, name: str) -> None:
+    nothing_gained(scripts[way], textwrap.dedent(GUESTS[name]).lstrip(), where)
+
+
+@pytest.mark.parametrize("way", ["inherits", "captures"])
+def test_modules_of_the_solution_are_not_the_scripts(
+    scripts: dict[str, Task], where: Sandbox, way: str
+) -> None:
+    script = scripts[way].hidden["check.py"].replace(b"timeout=2", b"timeout=60")
+    patient = hurried(replace(scripts[way], hidden={"check.py": script}), 120.0)
     told = nothing_gained(patient, shadows(FORGED) | {"solution.py": "print(1)"}, where)
     assert told == "looked"
 
