@@ -389,10 +389,11 @@ def test_long_texts_are_written_before_there_are_many_rows(store: Store) -> None
         assert store.page().total == 1
 
 
-def test_what_waited_for_two_seconds_is_written(store: Store) -> None:
+def test_what_waited_for_long_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aigym_kernel.store.writer.FLUSH_S", 0.1)
     with store.writer("r1") as writer:
         writer.metrics(1, {"loss": 1.0})
-        time.sleep(2.1)
+        time.sleep(0.1)
         writer.metrics(2, {"loss": 0.5})
         assert store.sql("SELECT step FROM metrics ORDER BY step")["step"].tolist() == [1, 2]
 
