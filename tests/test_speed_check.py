@@ -12,7 +12,9 @@ from test_judge import make, only
 
 from aigym_kernel.errors import TaskError
 from aigym_kernel.judge import judge
-from aigym_kernel.tasks import Task
+from aigym_kernel.judge.speed import _Time as Time
+from aigym_kernel.judge.speed import _verdict as verdict
+from aigym_kernel.tasks import SpeedCheck, Task
 
 pytestmark = pytest.mark.usefixtures("sandbox")
 
@@ -138,6 +140,22 @@ LATER = ("remembers from turn to turn", "slows the reference down")
 def test_cheating_gains_nothing(tmp_path: Path, name: str) -> None:
     mark = only(judge(speed(tmp_path / "work", repeats=1 + (name in LATER)), DISHONEST[name]))
     assert mark.value == 0.0, mark.feedback
+
+
+@pytest.mark.parametrize(
+    ("turns", "ratio"),
+    [
+        ([(1, 1, 2, 2), (1, 1, 2, 2), (1, 1, 2, 2)], 2.0),
+        ([(1, 1, 2, 9), (1, 8, 2, 16), (1, 8, 2, 16)], 2.0),  # a load came, after the reference's first turn
+        ([(1.6, 1.6, 2, 2), (1, 1, 3, 3), (1.8, 1.8, 2, 2)], 2.0),  # the processor was slower now and then
+        ([(1, 1, 0.1, 9), (1, 1, 0.1, 9), (1, 3, 0.1, 12)], 9.0),  # it waits, or hides its CPU time
+        ([(1, 0, 2, 0)], 2.0),  # the empty program's time was measured under load, the others' not
+    ],
+)
+def test_one_bad_moment_changes_nothing(turns: list[tuple[float, ...]], ratio: float) -> None:
+    check = SpeedCheck(type="speed", at_zero=20.0, at_full=1.0)
+    pairs = [(Time(*turn[:2]), Time(*turn[2:])) for turn in turns]
+    assert verdict(check, pairs).evidence["ratio"] == pytest.approx(ratio)
 
 
 def test_programs_are_measured_too(tmp_path: Path) -> None:
