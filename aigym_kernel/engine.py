@@ -35,6 +35,7 @@ from papermill.log import logger
 from aigym_kernel import pages, rendering, reported
 
 ENGINE = "aigym"
+_START_S = 300  # how long a kernel may take to start on a busy machine; one that died is told at once
 _OUTPUT_S = 600  # how long what a cell printed may take to arrive after it ended; papermill gives up after 4
 _OVERHEAD = 200  # bytes of an output beside its text
 _ERROR_LENGTH = 20_000
@@ -274,13 +275,11 @@ def _death(manager: Any) -> str:
 
 class _Engine(NBClientEngine):  # type: ignore[misc]
     @classmethod
-    def execute_managed_notebook(
-        cls, nb_man: Any, kernel_name: str, *, course: Course, start_timeout: int = 60, **_: Any
-    ) -> Any:
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, *, course: Course, **_: Any) -> Any:
         client = _Client(
             nb_man,
             kernel_name=kernel_name,
-            startup_timeout=start_timeout,
+            startup_timeout=_START_S,
             iopub_timeout=_OUTPUT_S,
             log=logger,
             extra_arguments=_arguments(course),

@@ -215,7 +215,7 @@ def _sandbox(name: str | None) -> dict[str, Any]:
 def _output(command: list[str]) -> str | None:
     """What a command prints; None where it fails, or is not there."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10)
+        answer = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() if answer.returncode == 0 else None

@@ -27,7 +27,7 @@ from typing import Any
 from aigym_kernel import slots
 from aigym_kernel.slots import Slot
 
-_LAST_WORDS_S = 30.0
+_LAST_WORDS_S = 120.0
 
 
 def work(folder: str | Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -71,14 +72,17 @@ def _first() -> Iterator[None]:
 
 
 def _ports() -> dict[str, int]:
-    """Free ports for a node's agents: those that they find themselves they are slower to tell."""
+    """Free ports for a node's agents: those that they find themselves they are slower to tell. Below those
+    that the system gives to whoever asks for any, who might come between."""
     names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
-    sockets = {name: socket.socket() for name in (*names, "runtime_env_agent_port")}
-    for each in sockets.values():
-        each.bind(("", 0))
-    found = {name: each.getsockname()[1] for name, each in sockets.items()}
-    for each in sockets.values():
-        each.close()
+    found: dict[str, int] = {}
+    with ExitStack() as held:
+        for name in (*names, "runtime_env_agent_port"):
+            while name not in found:
+                each = held.enter_context(socket.socket())
+                with suppress(OSError):
+                    each.bind(("", random.randrange(20_000, 32_000)))
+                    found[name] = each.getsockname()[1]
     return found
 
 

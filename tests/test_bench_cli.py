@@ -148,16 +148,12 @@ def test_a_grid_is_run_shown_and_run_again_where_it_failed(tmp_path: Path) -> No
     assert json.loads(CliRunner().invoke(main, ["bench", "status", "scores", "--json"]).output) == found
     assert CliRunner().invoke(main, ["bench", "stop"]).output == "scores: nobody works on it\n"
     # The good half alone, which is done: nothing is left to run.
-    process = aigym(
-        "run", path, "-p", "algo", "ppo", "-p", "shift", "-1", "--seeds", 1, "--fail-on", "score < 3"
-    )
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    assert "scores: done, 1 of 1 cells done (1 skipped)" in out
+    half = ["run", path, "-p", "algo", "ppo", "-p", "shift", "-1", "--seeds", 1, "--fail-on", "score < 3"]
+    ended = CliRunner().invoke(main, ["bench", *map(str, half)])
+    assert ended.exit_code == 0, ended.output
+    assert "scores: done, 1 of 1 cells done (1 skipped)" in ended.stdout
     # Both again: what the smaller plan did not ask for is still there.
-    process = aigym(*arguments)
-    out, err = process.communicate()
-    assert process.returncode == 1
+    assert CliRunner().invoke(main, ["bench", *map(str, arguments)]).exit_code == 1
     assert [tried.n for status in load_bench().state().statuses.values() for tried in status.attempts] == [
         1,
         1,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,16 @@ def test_a_lock_is_passed_on_to_a_process(tmp_path: Path) -> None:
         assert found is not None
         assert (found.pid, found.workers) == (heir.pid, 2)
     assert holding.holder(tmp_path) is None
+
+
+def test_who_only_looks_refuses_nobody_however_long(tmp_path: Path) -> None:
+    holding.take(tmp_path).release()
+    with (tmp_path / "lock").open("rb") as looks:
+        fcntl.flock(looks, fcntl.LOCK_SH)
+        ends = threading.Timer(holding.PATIENCE_S + 0.5, fcntl.flock, (looks, fcntl.LOCK_UN))
+        ends.start()
+        holding.take(tmp_path).release()
+        ends.join()
 
 
 def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int, **grid: A
     monkeypatch.setenv("AIGYM_TASKS", str(tmp_path / "tasks"))
     path = notebook(home / "n.ipynb", CELL, parameters=PARAMETERS)
     data = {"in/number": home / "number"}
-    folder, plan = make_plan(path, seeds=range(seeds), grid=grid, data=data, budget={"timeout_s": 120})
+    folder, plan = make_plan(path, seeds=range(seeds), grid=grid, data=data, budget={"timeout_s": 1000})
     records.replace(folder / "bench.json", plan)
     return folder
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_commands import aigym, notebook
+from bench_commands import notebook
 from click.testing import CliRunner
 
 from aigym_kernel.bench import records
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("sandbox")
 
 BESIDE = '''
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -35,6 +36,7 @@ import numpy as np
 
 import aigym_kernel as aigym
 from aigym_kernel.agents import random_agent, scripted
+from aigym_kernel.envs.task_env import TaskEnv
 
 COUNTER = Path(__file__).with_name("counter")
 
@@ -72,8 +74,10 @@ def measure(what):
         (played,) = aigym.rollout(started["ppo"].agent(), "CartPole-v1", seed=20_000)
         return {**found, "played": played.total_reward}
     if what == "judging":
-        tasks = [aigym.rollout(scripted(["def two_sum(n, t): return [0, 1]"]), "aigym/two-sum-v0", 2)]
-        return {"value": sum(played.score.total for played in tasks[0])}
+        two_sum = aigym.load_task("two-sum")
+        task = TaskEnv(replace(two_sum, limits=replace(two_sum.limits, wall_s=60)))  # no clock decides it
+        plays = aigym.rollout(scripted(["def two_sum(n, t): return [0, 1]"]), task, 2)
+        return {"value": sum(played.score.total for played in plays)}
     env = Planted()
     aigym.rollout(random_agent(env.action_space, seed=0), env, 2, seed=5)
     return {"value": 100 + (len(COUNTER.read_text()) if COUNTER.exists() else 0)}
@@ -175,10 +179,10 @@ def test_the_answer_is_kept_and_says_what_has_changed(again: Verification, bench
 
 def test_a_tolerance_a_choice_of_cells_and_the_command(again: Verification, bench: State) -> None:
     planted = of(again, bench, "planted").cell
-    command = ("verify", bench.folder, "--cells", planted[:6], "--tolerance", "0.02", "--json")
-    told, wrong = (process := aigym(*command)).communicate()
-    assert process.returncode == 0, wrong
-    (cell,) = json.loads(told)["cells"]
+    command = ["bench", "verify", str(bench.folder), "--cells", planted[:6], "--tolerance", "0.02", "--json"]
+    ended = CliRunner().invoke(main, command)
+    assert ended.exit_code == 0, ended.output
+    (cell,) = json.loads(ended.stdout)["cells"]
     assert (cell["word"], cell["metrics"]) == ("within tolerance", {"value": [100.0, 101.0]})
     assert cell["divergences"][0]["step"] == 37
 

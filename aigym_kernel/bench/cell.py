@@ -24,7 +24,7 @@ import nbformat
 
 from aigym_kernel import parameters, printing, provenance, rendering, reported
 from aigym_kernel.bench import canonical, identity
-from aigym_kernel.bench.orders import Order
+from aigym_kernel.bench.orders import FULL, Order
 from aigym_kernel.bench.records import Cell, Metric, Reason
 from aigym_kernel.engine import Course, Failure, environment, execute, finish
 from aigym_kernel.errors import AigymError, NotebookError, RunError
@@ -77,7 +77,8 @@ def work(order: Order, tell: Tell) -> None:
         traceback.print_exc()
         said = str(problem) if isinstance(problem, AigymError) else f"{type(problem).__name__}: {problem}"
         reason: Reason = "disk" if _FULL.search(said) else "machine"
-        outcome = {"state": "failed", "reason": reason, "error": rendering.short(said, 500)}
+        said = rendering.short(said, 400) + f": {FULL}" * (reason == "disk")
+        outcome = {"state": "failed", "reason": reason, "error": said}
     if course.cut:
         notes.append(f"output cut at {order.budget.output_mb:g} MB")
     tell({"outcome": {**outcome, "notes": notes}})
@@ -174,7 +175,7 @@ def _failed(order: Order, failure: Failure) -> BaseException:
             "the notebook compute on the CPU",
         )
     if _FULL.search(said):
-        return _Failed("disk", f"{failure.line}: the disk is full; free some space and resume")
+        return _Failed("disk", f"{failure.line}: {FULL}")
     if failure.name == NotebookError.__name__ and failure.value.startswith("metric "):
         return _Failed("metric", failure.line)
     if failure.name in ("MemoryError", "OutOfMemoryError"):

@@ -26,7 +26,7 @@ from typing import BinaryIO
 from aigym_kernel.errors import BenchError
 from aigym_kernel.store.records import cannot_write
 
-PATIENCE_S = 0.5  # `holder` looks by taking the lock for a moment; that must refuse nobody
+PATIENCE_S = 0.5  # for whoever is just letting go of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,10 @@ def take(folder: Path, *, workers: int = 1) -> Hold:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
-            if time.monotonic() > until:
+            # Who only looks holds it for a moment, on a busy machine for seconds. That must refuse nobody.
+            if holder(folder) is None:
+                until = time.monotonic() + PATIENCE_S
+            elif time.monotonic() > until:
                 file.close()
                 raise BenchError(_refusal(folder)) from None
             time.sleep(0.02)

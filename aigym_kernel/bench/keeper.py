@@ -23,6 +23,7 @@ from typing import Any
 
 from aigym_kernel.bench import records, starter
 from aigym_kernel.bench.members import MARK, Members
+from aigym_kernel.bench.orders import FULL
 from aigym_kernel.bench.orders import Order as Order
 from aigym_kernel.bench.records import Attempt, CellStatus, Metric, Reason, Result, cell_folder
 from aigym_kernel.bench.tracing import Tracing, size_mb
@@ -31,8 +32,8 @@ from aigym_kernel.rendering import short
 from aigym_kernel.store import RunState, Store
 
 STATUS_EVERY_S = 0.5
-GRACE_S = 15.0  # for an interrupted notebook to be written, with its page, before its process is killed
-ENDING_S = 2.0  # for what a notebook that is done left behind, such as a training that merges its segments
+GRACE_S = 30.0  # for an interrupted notebook to be written, with its page, before its process is killed
+ENDING_S = 10.0  # for what a notebook that is done left behind, such as a training that merges its segments
 FULL_MB = 32.0  # with less than that free, the disk counts as full
 _POLL_S = 0.1
 _SOONEST_S = 0.01  # a look at four processes takes 0.1 ms
@@ -69,7 +70,7 @@ def attend(order: Order, stopped: Callable[[], bool]) -> Attempt:
             records.replace(order.place / "result.json", _result(order, attempt, said["outcome"]))
     except (OSError, AigymError) as problem:
         full = _free_mb(order) < FULL_MB
-        why = f"{short(str(problem), 400)}; free some space and resume" if full else short(str(problem), 400)
+        why = short(str(problem), 400) + f": {FULL}" * full
         attempt = replace(attempt, state="failed", reason="disk" if full else "machine", error=why)
     if attempt.reason == "disk":
         # So that the others have room: what it wrote beside its notebook is what filled the disk.

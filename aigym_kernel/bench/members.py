@@ -1,6 +1,7 @@
 """The processes of a cell, however detached: those that AIGYM_CELL marks, and what descends from them.
 
-    members = Members(cell_folder, pid)     pid: the cell's own process, whose environment cannot be seen
+    members = Members(cell_folder)          of all its attempts
+    members = Members(cell_folder, pid)     of one; pid: its own process, whose environment cannot be seen
     members.look()                          who has joined; then
     members.memory_mb()                     all of them together
     members.kill(); members.kill(spare=pid)
@@ -18,6 +19,7 @@ from pathlib import Path
 import psutil
 
 MARK = "AIGYM_CELL"
+OWN = "AIGYM_CELL_PID"
 _SETBACK_S = 10.0  # by which a clock may be set back while a cell runs
 _ROUNDS = 100  # of killing: whoever forks faster than that for five seconds is left to the next `clear`
 _PAUSE_S = 0.05
@@ -28,7 +30,8 @@ class Members:
     """Who belongs to a cell. Processes that were looked at once are not looked at again."""
 
     def __init__(self, folder: Path, pid: int | None = None) -> None:
-        self._mark = str(folder)
+        # Whoever is slow to end a killed attempt must leave alone the one that has begun after it.
+        self._marks = {MARK: str(folder)} | ({} if pid is None else {OWN: str(pid)})
         self._known: set[psutil.Process] = set()
         self._others: set[psutil.Process] = set()
         self._since = 0.0
@@ -58,7 +61,7 @@ class Members:
                 return False
             if process.ppid() in pids:
                 return True
-            return process.environ().get(MARK) == self._mark
+            return self._marks.items() <= process.environ().items()
         return False
 
     def alive(self) -> list[psutil.Process]:

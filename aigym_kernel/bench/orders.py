@@ -8,6 +8,8 @@ from pathlib import Path
 
 from aigym_kernel.bench.records import Attempt, Budget, Cell, CellState, Metric, Reason, cell_folder
 
+FULL = "the disk is full; free some space and resume"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Order:

@@ -39,7 +39,7 @@ from aigym_kernel.store.records import cannot_write
 
 POLL_S = 0.05
 LOOK_S = 1.0  # between two looks at how far the running cells are
-ROOM_S = 5.0  # a cell that fills the disk is ended and emptied within that
+ROOM_S = keeper.GRACE_S + 10  # a cell that fills the disk is ended and emptied within that
 
 
 def carry_out(

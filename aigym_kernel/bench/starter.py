@@ -31,7 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from aigym_kernel.bench.members import Members
+from aigym_kernel.bench.members import OWN, Members
 from aigym_kernel.bench.orders import Order
 from aigym_kernel.errors import BenchError
 
@@ -232,7 +232,7 @@ def _be(order: Order, environment: dict[str, str], stream: int, log: int) -> Non
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.environ.clear()
-        os.environ.update(environment, AIGYM_CELL_PID=str(os.getpid()))
+        os.environ.update(environment, **{OWN: str(os.getpid())})
         with suppress(OSError):  # where memory runs out, the machine ends a cell rather than the bench
             Path("/proc/self/oom_score_adj").write_text("500", encoding="utf-8")
         if order.cores and hasattr(os, "sched_setaffinity"):
