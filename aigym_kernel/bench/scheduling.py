@@ -15,6 +15,7 @@ Not here: what is to be done (`plan`), one cell (`keeper`), how it stands (`stan
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 import signal
 import threading
@@ -336,8 +337,10 @@ def _write(path: Path, status: CellStatus) -> None:
     while True:
         try:
             records.replace(path, status)
-        except OSError:
-            if time.monotonic() > until:
+        except OSError as problem:
+            cause = problem.__cause__ if isinstance(problem, StoreError) else problem
+            full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+            if not full or time.monotonic() > until:
                 raise
             time.sleep(0.2)
         else:
