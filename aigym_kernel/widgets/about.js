@@ -37,7 +37,7 @@ export function heading(shown) {
 /**
  * Marks with their feedback, tags, notes.
  * @param {AboutShown} shown
- * @param {(what: string, args: Record<string, any>) => Promise<any>} ask
+ * @param {(what: string, args: Record<string, any>, how: {late: (value: any) => void}) => Promise<any>} ask
  */
 export function remarks(shown, ask) {
   let { tags, said } = shown;
@@ -47,31 +47,30 @@ export function remarks(shown, ask) {
   const tag = h("input", { type: "text", placeholder: "add a tag", "aria-label": "add a tag", maxlength: "100", spellcheck: "false" });
   const text = h("textarea", { rows: "1", placeholder: "write a note (Ctrl+Enter keeps it)", "aria-label": "note" });
   const keep = h("button", { type: "button" }, "keep note");
-  /** Sends what somebody wrote; it stays in its field until it is kept. @param {string} what @param {Record<string, any>} args */
-  async function send(what, args) {
-    try {
-      const answer = await ask(what, args);
+  /** Sends what somebody wrote; it stays in its field until it is kept. @param {string} what
+   * @param {Record<string, any>} args @param {HTMLInputElement | HTMLTextAreaElement} [field] */
+  async function send(what, args, field) {
+    const wrote = field?.value;
+    const take = (/** @type {any} */ answer) => {
       [tags, said] = [answer.tags, answer.said];
       problem.hidden = true;
+      if (field && field.value === wrote) {
+        field.value = "";
+        field.dispatchEvent(new Event("input"));
+      }
       draw();
-      return true;
+    };
+    try {
+      take(await ask(what, args, { late: take }));
     } catch (raised) {
-      problem.textContent = `Not kept: ${raised instanceof Error ? raised.message : raised}`;
+      problem.textContent = `Not kept so far: ${raised instanceof Error ? raised.message : raised}`;
       problem.hidden = false;
-      return false;
     }
   }
-  const addTag = async () => {
-    if (tag.value.trim() && (await send("tag", { add: [tag.value.trim()] }))) tag.value = "";
-  };
-  const addNote = async () => {
-    if (text.value.trim() && (await send("note", { text: text.value }))) {
-      text.value = "";
-      text.dispatchEvent(new Event("input"));
-    }
-  };
-  tag.addEventListener("keydown", (event) => { if (event.key === "Enter") void addTag(); });
-  text.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void addNote(); });
+  const addTag = () => { if (tag.value.trim()) void send("tag", { add: [tag.value.trim()] }, tag); };
+  const addNote = () => { if (text.value.trim()) void send("note", { text: text.value }, text); };
+  tag.addEventListener("keydown", (event) => { if (event.key === "Enter") addTag(); });
+  text.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) addNote(); });
   keep.addEventListener("click", addNote);
   keep.hidden = true;
   text.addEventListener("input", () => {

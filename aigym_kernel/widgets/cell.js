@@ -139,15 +139,17 @@ export function cellPane({ ask, inSight, close, signal }) {
   }
   async function loadFacts() {
     const mine = opened;
-    const now = await ask("cell", { id }, { quietly: facts !== null });
-    if (mine !== opened) return;
-    const before = facts;
-    facts = /** @type {Facts} */ (now);
-    const newer = before && before.attempts.length < facts.attempts.length;
-    if (newer) n = 0;
-    showHead();
-    if (tab === "facts") body.replaceChildren(...factsNode(facts));
-    else if (!before || newer || before.state !== facts.state) showTab();
+    const take = (/** @type {Facts} */ now) => {
+      if (mine !== opened) return;
+      const before = facts;
+      facts = now;
+      const newer = before && before.attempts.length < facts.attempts.length;
+      if (newer) n = 0;
+      showHead();
+      if (tab === "facts") body.replaceChildren(...factsNode(facts));
+      else if (!before || newer || before.state !== facts.state) showTab();
+    };
+    take(await ask("cell", { id }, { quietly: facts !== null, late: take }));
   }
   async function showTab() {
     const mine = ++asked;
@@ -184,17 +186,20 @@ export function cellPane({ ask, inSight, close, signal }) {
   }
   async function followLog() {
     const mine = asked;
-    const { text, next, size } = await ask("log", { id, attempt: n, from: log.next }, { quietly: log.next !== null });
-    if (mine !== asked) return;
-    const first = log.next === null;
-    if (!first && !text) return;
-    log = { text: textEnd(log.text + text, LOG_KEPT), next };
-    const box = body.querySelector("pre") ?? h("pre", { class: "aigym-terminal", tabindex: "0", "aria-label": "log" });
-    const atEnd = first || box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
-    box.replaceChildren(...(log.text ? ansiNodes(log.text) : ["nothing said so far"]));
-    if (first) body.replaceChildren(box);
-    if (atEnd) box.scrollTop = box.scrollHeight;
-    if (next < size) await followLog();
+    const from = log.next;
+    const first = from === null;
+    const take = (/** @type {{text: string, next: number, size: number}} */ { text, next, size }) => {
+      if (mine !== asked || from !== log.next) return false; // an answer to the same question has come before
+      if (!first && !text) return false;
+      log = { text: textEnd(log.text + text, LOG_KEPT), next };
+      const box = body.querySelector("pre") ?? h("pre", { class: "aigym-terminal", tabindex: "0", "aria-label": "log" });
+      const atEnd = first || box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+      box.replaceChildren(...(log.text ? ansiNodes(log.text) : ["nothing said so far"]));
+      if (first) body.replaceChildren(box);
+      if (atEnd) box.scrollTop = box.scrollHeight;
+      return next < size;
+    };
+    if (take(await ask("log", { id, attempt: n, from }, { quietly: !first, late: take }))) await followLog();
   }
   const choose = (/** @type {keyof typeof CELL_TABS} */ name) => () => {
     tab = name;

@@ -205,9 +205,9 @@ export function conversationScene({ shown, ask, seek, redraw, signal }) {
   const view = windowed({
     scroller, signal,
     draw: (/** @type {number} */ n) => held.get(n)?.map((turn) => turnNode(turn, fold, { seek, whole })) ?? null,
-    fetch: async (n) => {
+    fetch: async (n, late) => {
       const take = (/** @type {Turn[]} */ turns) => { held.set(n, turns); redraw(); };
-      take(await ask("turns", { chunk: n }, { late: (turns) => { take(turns); view.need(blocks[n]); } }));
+      take(await ask("turns", { chunk: n }, { late: (turns) => { take(turns); late(); } }));
     },
     failed: () => [h("p", { class: "aigym-dull" }, "These turns need the kernel.")],
     drawn: () => { mark(); },
@@ -227,12 +227,14 @@ export function conversationScene({ shown, ask, seek, redraw, signal }) {
   }
   /** @param {number} k */
   async function whole(k) {
-    const turn = await ask("turn", { turn: k });
-    const n = lastUpTo(talk.starts, k);
-    const turns = /** @type {Turn[]} */ (held.get(n));
-    turns[k - talk.starts[n]] = turn;
-    scroller.querySelector(`[data-turn="${k}"]`)?.replaceWith(turnNode(turn, fold, { seek, whole }));
-    mark();
+    const take = (/** @type {Turn} */ turn) => {
+      const n = lastUpTo(talk.starts, k);
+      const turns = /** @type {Turn[]} */ (held.get(n));
+      turns[k - talk.starts[n]] = turn;
+      scroller.querySelector(`[data-turn="${k}"]`)?.replaceWith(turnNode(turn, fold, { seek, whole }));
+      mark();
+    };
+    take(await ask("turn", { turn: k }, { late: take }));
   }
   /** The turns of a step. @param {number} n @param {number} t */
   const ofStep = (n, t) => (held.get(n) ?? []).filter((turn) => turn.step === t);

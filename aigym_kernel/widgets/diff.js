@@ -146,17 +146,19 @@ export function diffPane({ model, ask, speak, signal }) {
   const found = () => /** @type {Differed} */ (model.get("difference"));
   const align = (/** @type {Record<string, any>} */ args) => ask("diff", args).then(() => speak("aligned"), () => {});
 
-  /** @param {number} from @param {number} to */
-  async function load(from, to) {
+  /** @param {number} from @param {number} to @param {() => void} late rows have come after they were given up */
+  async function load(from, to, late) {
+    const mine = held;
+    const take = (/** @type {DiffRow[]} */ rows) => { for (const row of rows) mine.set(row.row, row); };
     let at = from;
     while (at < to) {
-      if (held.has(at)) {
+      if (mine.has(at)) {
         at++;
         continue;
       }
-      const rows = /** @type {DiffRow[]} */ (await ask("diff rows", { from: at, to }));
+      const rows = /** @type {DiffRow[]} */ (await ask("diff rows", { from: at, to }, { late: (rows) => { take(rows); late(); } }));
       if (!rows.length) return;
-      for (const row of rows) held.set(row.row, row);
+      take(rows);
       at += rows.length;
     }
   }
@@ -173,7 +175,7 @@ export function diffPane({ model, ask, speak, signal }) {
         const rows = Array.from({ length: to - from }, (_, i) => held.get(from + i));
         return rows.every(Boolean) ? /** @type {DiffRow[]} */ (rows).map(rowNode) : null;
       },
-      fetch: ({ from, to }) => load(from, to),
+      fetch: ({ from, to }, late) => load(from, to, late),
       failed: () => [h("p", { class: "aigym-dull" }, "These rows need the kernel.")],
       drawn: () => { markRow(); },
     });
@@ -205,7 +207,8 @@ export function diffPane({ model, ask, speak, signal }) {
       const hit = [...places].find(([, { from, to }]) => from <= row && row < to);
       if (!hit) return;
       const bring = () => bringUp(scroller, scroller.querySelector(`[data-row="${row}"]`) ?? hit[0]);
-      if (hit[1].kind === "rows" && !view.need(hit[0])) load(hit[1].from, hit[1].to).then(() => { view.need(hit[0]); bring(); }, () => {});
+      const come = () => { view.need(hit[0]); bring(); };
+      if (hit[1].kind === "rows" && !view.need(hit[0])) load(hit[1].from, hit[1].to, come).then(come, () => {});
       bring();
     };
   }
@@ -240,8 +243,7 @@ export function diffPane({ model, ask, speak, signal }) {
       boards.hidden = true;
       return;
     }
-    try {
-      const both = /** @type {((import("./drawing.js").Boards & {t: number, step: number}) | null)[]} */ (await ask("diff boards", { row }));
+    const put = (/** @type {((import("./drawing.js").Boards & {t: number, step: number}) | null)[]} */ both) => {
       if (found() !== difference) return;
       drawn = /** @type {[any, any]} */ (both);
       boards.hidden = !both.some(Boolean);
@@ -249,6 +251,9 @@ export function diffPane({ model, ask, speak, signal }) {
         h("figcaption", { class: "aigym-dull" }, board ? `${"ab"[i]} at step ${formatNumber(board.step)}` : `${"ab"[i]}: no board here`),
         ...(board ? [h("canvas", { class: "aigym-board", role: "img", "aria-label": `board of ${"ab"[i]} at step ${board.step}` })] : []))));
       repaint();
+    };
+    try {
+      put(await ask("diff boards", { row }, { late: put }));
     } catch {
       boards.hidden = true;
     }

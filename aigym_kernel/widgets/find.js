@@ -43,7 +43,7 @@ function highlight(node, wanted) {
 }
 
 /**
- * @param {{find: (wanted: string) => Promise<{count: number, hits: Hit[]}>, loaded: (wanted: string) => Hit[],
+ * @param {{find: (wanted: string, late: (found: {count: number, hits: Hit[]}) => void) => Promise<{count: number, hits: Hit[]}>, loaded: (wanted: string) => Hit[],
  *   position: () => number, seek: (t: number) => void, scene: () => HTMLElement | null, closed: () => void}} hooks
  */
 export function findBar({ find, loaded, position, seek, scene, closed }) {
@@ -82,19 +82,22 @@ export function findBar({ find, loaded, position, seek, scene, closed }) {
     const now = input.value;
     wanted = now;
     [hits, index, count] = [[], -1, 0];
-    if (now) {
+    const take = (/** @type {{count: number, hits: Hit[]}} */ found, some = false) => {
+      if (wanted !== now) return;
+      [hits, index, count, partly] = [found.hits, -1, found.count, some];
+      if (hits.length) go(1);
+      else tell();
+      mark();
+    };
+    if (!now) take({ count: 0, hits: [] });
+    else {
       try {
-        const answer = await find(now);
-        if (wanted !== now) return;
-        [hits, count, partly] = [answer.hits, answer.count, false];
+        take(await find(now, take));
       } catch {
-        hits = loaded(now);
-        [count, partly] = [hits.length, true];
+        const here = loaded(now);
+        take({ count: here.length, hits: here }, true);
       }
     }
-    if (hits.length) go(1);
-    else tell();
-    mark();
   }
   function mark() {
     const shown = scene();

@@ -179,9 +179,13 @@ export function listPane({ model, ask, change, signal }) {
     const ids = lines.map(({ i }) => rowAt(i)?.trajectory_id ?? "").filter((id) => id && !sparks.has(id));
     if (!ids.length || silent) return;
     if (sparks.size > 5000) sparks.clear();
-    try {
-      for (const [id, values] of Object.entries(await ask("sparks", { ids }, { quietly: true }))) sparks.set(id, spark(values));
+    const take = (/** @type {Record<string, number[]>} */ answer) => {
+      silent = false;
+      for (const [id, values] of Object.entries(answer)) sparks.set(id, spark(values));
       draw();
+    };
+    try {
+      take(await ask("sparks", { ids }, { quietly: true, late: take }));
     } catch {
       silent = true; // until the list changes, which needs a kernel
     }

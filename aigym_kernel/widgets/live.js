@@ -34,9 +34,11 @@ export function following({ model, ask, change, signal }, list, looked) {
     asking = true;
     const before = model.get("stamp");
     const [ids, keep] = list.hold();
-    try {
-      const { places, stamp } = await ask("follow", { ids }, { quietly: true });
+    const take = (/** @type {{places: number[], stamp: number}} */ { places, stamp }) => {
       if (stamp !== before && stamp === model.get("stamp")) keep(places);
+    };
+    try {
+      take(await ask("follow", { ids }, { quietly: true, late: take }));
     } catch {
       asleep = true;
     }

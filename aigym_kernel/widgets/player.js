@@ -112,7 +112,7 @@ export function player({ ask, onStep, signal }) {
     button("last step (End)", "last", () => end()),
     speed, finder);
   const bar = findBar({
-    find: (wanted) => question("find", { text: wanted }),
+    find: (wanted, late) => question("find", { text: wanted }, { late }),
     loaded: (wanted) => findLoaded([...sources.values()].flatMap((source) => source.all()), wanted),
     position: () => t,
     seek: goTo,
@@ -143,7 +143,7 @@ export function player({ ask, onStep, signal }) {
     const made = sources.get(key) ?? parts({
       size: of.scenes[key],
       length: of.length,
-      first: key === of.view ? of : null,
+      first: key === of.view && of.reached === undefined ? of : null,
       fetch: async (number, late) => {
         const ready = (/** @type {any} */ chunk) => (chunk.reached === undefined ? chunk : null);
         return ready(await question("steps", { scene: key, chunk: number }, { late: (chunk) => late(ready(chunk)) }));

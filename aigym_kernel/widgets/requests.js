@@ -17,8 +17,8 @@
 
 const PATIENCE_MS = 3000;
 const SILENCE =
-  "No answer from the kernel: it is busy or not running. Filters and other trajectories need it; " +
-  "what is shown here can still be played. Run this cell again to go on.";
+  "No answer from the kernel: it is busy or not running. Filters and other trajectories need it; what is shown " +
+  "here can still be played. If it is busy, the answer comes when it is done; if not, run this cell again.";
 
 /**
  * @param {Line} line

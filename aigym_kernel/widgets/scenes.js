@@ -153,14 +153,16 @@ export function frameScene({ shown, ask, redraw }, parts) {
     size,
     length: shown.length,
     first: /** @type {{start: number, images: string[], diverged_at: number | null} | null} */ (null),
-    async fetch(number) {
-      try {
-        const stop = Math.min((number + 1) * size, shown.length + 1) + Number((number + 1) * size === shown.length);
-        const got = await ask("frames", { from: number * size, to: stop });
+    async fetch(number, late) {
+      const ready = (/** @type {any} */ got) => {
         problem = "";
         if (got.reached === undefined) return got;
         note.say(`Playing it again: step ${formatNumber(got.reached)} of ${formatNumber(number * size)} …`);
         return null;
+      };
+      try {
+        const stop = Math.min((number + 1) * size, shown.length + 1) + Number((number + 1) * size === shown.length);
+        return ready(await ask("frames", { from: number * size, to: stop }, { late: (got) => late(ready(got)) }));
       } catch (raised) {
         problem = raised instanceof Error ? raised.message : String(raised);
         redraw();

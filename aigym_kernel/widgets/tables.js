@@ -303,8 +303,8 @@ export function jsonScene({ shown, chunk, ask, signal }) {
       // While it plays, what is here; the whole when it rests.
       text.textContent = loaded(t);
       timer = window.setTimeout(async () => {
-        const whole = await ask("step", { t }).catch(() => null);
-        if (whole !== null && asked === t) text.textContent = whole;
+        const take = (/** @type {string} */ whole) => { if (asked === t) text.textContent = whole; };
+        await ask("step", { t }, { late: take }).then(take, () => {});
       }, 120);
     },
   };

@@ -11,15 +11,18 @@ const FAR_PX = 6000;
 
 /**
  * @template T
- * @param {{scroller: HTMLElement, signal: AbortSignal, draw: (block: T) => Node[] | null, fetch: (block: T) => Promise<any>,
+ * @param {{scroller: HTMLElement, signal: AbortSignal, draw: (block: T) => Node[] | null, fetch: (block: T, late: () => void) => Promise<any>,
  *   failed: (block: T) => Node[], drawn?: () => void}} hooks
- *   `draw` gives null where the block is not held yet; `failed` is what stands there when it cannot be fetched
+ *   `draw` gives null where the block is not held yet; `failed` is what stands there when it cannot be fetched, until
+ *   `late` tells that it came after all
  */
 export function windowed({ scroller, signal, draw, fetch, failed, drawn }) {
   /** @type {Map<Element, T>} */
   const blocks = new Map();
   /** @type {HTMLElement[]} to fetch, the next one last */
   let wanted = [];
+  /** @type {HTMLElement[]} to fetch when there is an answer again */
+  let missed = [];
   /** @type {HTMLElement | undefined} */
   let going;
 
@@ -45,11 +48,11 @@ export function windowed({ scroller, signal, draw, fetch, failed, drawn }) {
     going = node;
     const block = /** @type {T} */ (blocks.get(node));
     try {
-      await fetch(block);
+      await fetch(block, () => { if (!signal.aborted) for (const one of [...missed.splice(0), node]) need(one); });
       going = undefined;
       if (!signal.aborted) need(node);
     } catch {
-      wanted = [];
+      [missed, wanted] = [[...missed, ...wanted], []];
       if (!node.dataset.drawn) node.replaceChildren(...failed(block));
     }
     going = undefined;

@@ -67,6 +67,28 @@ test("parts: what is not ready is asked again, what failed is not, until somebod
   assert.equal(tries, 2);
 });
 
+test("parts: what comes after it was given up is there, and what is wanted then is asked for at once", async () => {
+  const asked = [];
+  let late = (_) => {};
+  let arrivals = 0;
+  const busy = parts({
+    size: 10, length: 100, first: null, arrived: () => { arrivals++; },
+    fetch: async (number, after) => {
+      asked.push(number);
+      late = after;
+      throw new Error("no answer");
+    },
+  });
+  busy.at(5);
+  await settled();
+  busy.at(55);
+  assert.deepEqual(asked, [0], "it rests");
+  late("there");
+  assert.equal(arrivals, 1);
+  assert.deepEqual(asked, [0, 5]);
+  assert.equal(busy.at(5), "there");
+});
+
 test("parts: a hundred thousand steps do not pile up", async () => {
   const source = parts({ size: 10, length: 100_000, first: "head", fetch: async (n) => n, arrived: () => {} });
   for (let t = 0; t < 5_000; t += 10) {
