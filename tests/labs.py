@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -20,7 +21,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 ]
-WAIT_MS = 180_000
+WAIT_MS = 300_000
+SCREENS = (("Light", 1280), ("Dark", 800))  # both themes and both widths, once each
+BROWSER = [pytest.mark.browser, pytest.mark.timeout(900)]  # for pytestmark: starting the server counts too
 # Puts a text in the place of the last cell's and runs that cell.
 ANEW = """
 (text) => {
@@ -43,6 +46,30 @@ ANEW = """
   notebook.activeCell.outputArea.model.clear();
   notebook.activeCell.model.sharedModel.setSource(text);
   void window.jupyterapp.commands.execute("notebook:run-cell");
+}
+"""
+# Python has answered all that the explorers asked; where that takes long, they say so meanwhile.
+ANSWERED = """
+[...document.querySelectorAll(".aigym-explorer")].every((one) => !one.hasAttribute("aria-busy")
+  && !one.querySelector(":scope > .aigym-note:not([hidden])")?.innerText.includes("No answer from"))
+"""
+# Pauses what plays in the moment in which the condition holds: soon after it may have played to its end.
+PAUSED = """
+({condition}) && (document.querySelector(".aigym-player button[aria-label^='pause']")?.click(), true)
+"""
+# Holds the kernel, all its threads, from when the first file is there until the second one is.
+HOLD = """
+import ctypes, pathlib, sys
+c, interval = ctypes.PyDLL(None), sys.getswitchinterval()
+sys.setswitchinterval(1000)
+pathlib.Path({began!r}).touch()
+while c.access({ended!r}.encode(), 0):
+    c.usleep(10_000)
+sys.setswitchinterval(interval)
+"""
+RUN = """
+(code) => {
+  window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
 }
 """
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -91,7 +118,8 @@ class Lab:
         return self.server.home / "stores" / self.kernel
 
     def open(self, name: str, *cells: str, width: int = 1280) -> None:
-        """Write a notebook, open it alone and run all of it."""
+        """Write a notebook, open it alone and run all of it. No other test's may have its ``name``: it would
+        go on in that one's kernel."""
         self.write(name, *cells)
         self.look(name, width=width)
         # Without waiting for the promise, which settles when the last cell has run.
@@ -142,6 +170,27 @@ class Lab:
         """Waits until a JavaScript expression holds."""
         self.page.wait_for_function(condition)
 
+    def answered(self) -> None:
+        """Waits until Python has answered what the explorers asked."""
+        self.expect(ANSWERED)
+
+    def pause_when(self, condition: str) -> None:
+        """Waits until a condition holds while a trajectory plays, and pauses it."""
+        self.expect(PAUSED.format(condition=condition))
+        self.page.wait_for_selector(".aigym-player button[aria-label^='play']")
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Meanwhile the kernel answers nothing, as in a cell that waits in C."""
+        began, ended = (self.server.home / f"{secrets.token_hex(8)}-{name}" for name in ("began", "ended"))
+        self.page.evaluate(RUN, HOLD.format(began=str(began), ended=str(ended)))
+        while not began.exists():
+            self.page.wait_for_timeout(50)
+        try:
+            yield
+        finally:
+            ended.touch()
+
     def cells(self) -> int:
         """How many cells the open notebook has."""
         return int(self.page.evaluate("window.jupyterapp.shell.currentWidget.content.model.cells.length"))
@@ -160,13 +209,13 @@ class Lab:
         """A picture of one widget, for people to look at."""
         ARTIFACTS.mkdir(exist_ok=True)
         self.page.set_viewport_size({"width": self.page.viewport_size["width"], "height": 1500})
-        self.expect("!document.querySelector('.aigym-explorer[aria-busy]')")
+        self.answered()
         self.page.evaluate(DRAWN)
         self.page.locator(selector).first.screenshot(path=ARTIFACTS / f"{name}.png")
 
 
 def watch(page: Any, requests: list[str], problems: list[str]) -> None:
-    """Notes every request of a page and everything that went wrong in it."""
+    """Notes every request of a page and everything that went wrong in it; waits as long as all tests do."""
     page.set_default_timeout(WAIT_MS)
     page.on("request", lambda request: requests.append(request.url))
     page.on("websocket", lambda socket: requests.append(socket.url))
@@ -189,9 +238,13 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port for a server that is about to start: none of those that the system hands out meanwhile to
+    everybody who connects or asks for any."""
+    while True:
+        port = random.randrange(11_000, 32_000)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def await_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -237,8 +290,17 @@ def running(home: Path, **variables: str) -> Iterator[Server]:
         await_server(f"{url}/api/status?token={token}", process, home / "server.log")
         yield Server(url, token, home)
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server, which ends its kernels first."""
+    process.terminate()
+    try:
+        process.wait(timeout=120)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -255,7 +317,7 @@ def browser() -> Iterator[Any]:
 
         missing("no chromium on PATH: the widgets were not looked at in a browser")
     with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=WAIT_MS)
         yield launched
         launched.close()
 

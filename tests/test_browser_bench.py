@@ -6,13 +6,12 @@ import time
 
 import bench_commands
 import benches
-import pytest
-from labs import Lab
+from labs import BROWSER, Lab
 
 from aigym_kernel.bench import holding, records
 from aigym_kernel.bench.records import CellStatus
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 BENCH = ".aigym-bench"
 CELLS = f"[...document.querySelectorAll('{BENCH} .aigym-matrix-cell')]"
@@ -45,7 +44,7 @@ bench.board()
 
 def test_a_bench_is_watched_opened_and_stopped(lab: Lab) -> None:
     bench_commands.notebook(lab.folder / "toy.ipynb", PARAMETERS, PLAY, WAIT, REPORT)
-    lab.open("board.ipynb", START, "bench.wait()\n'ended'")
+    lab.open("watched.ipynb", START, "bench.wait()\n'ended'")
     lab.wait(f"{BENCH} .aigym-matrix-cell")
     cells = lab.cells()
     # Seeds are the columns; of four cells one is done, one has failed and two wait.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
-from labs import Lab
+from labs import BROWSER, Lab
 
 from aigym_kernel.store import Store
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 TRAIN = """
 import aigym_kernel as aigym
@@ -57,11 +56,9 @@ def test_a_training_is_watched_and_steered(lab: Lab) -> None:
     for key in ("ArrowRight", "ArrowRight", "b", "x", "d", "d"):
         lab.page.keyboard.press(key)
     cursors = f"[...document.querySelectorAll('{LIVE} .aigym-cursor')]"
-    assert lab.page.evaluate(
-        f"{cursors}.length > 8 && {cursors}.every(c => c.getAttribute('visibility') == 'visible')"
-    )
+    lab.expect(f"{cursors}.length > 8 && {cursors}.every(c => c.getAttribute('visibility') == 'visible')")
     lab.page.keyboard.press("Escape")
-    assert lab.page.evaluate(f"{cursors}.every(c => c.getAttribute('visibility') == 'hidden')")
+    lab.expect(f"{cursors}.every(c => c.getAttribute('visibility') == 'hidden')")
     lab.page.keyboard.press("p")
     lab.expect(f"{BADGE} == 'paused'")
     lab.page.locator(f"{LIVE} button:has-text('Resume')").click()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from labs import Lab
+from labs import BROWSER, Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 BUILD = "import aigym_kernel as aigym\nbuilder = aigym.network_builder('CartPole-v1')\nbuilder"
 SHOW = "print('built:', builder.network, builder.algo)"

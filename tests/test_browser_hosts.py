@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-from labs import Lab
+from labs import BROWSER, DRAWN, SCREENS, Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 TALKS = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nimport talks\n"
 RECORD = (
@@ -146,24 +145,23 @@ def test_it_can_be_read_and_reached_by_everybody(lab: Lab) -> None:
     lab.page.locator(f"{ROOT} .aigym-grid").focus()
     lab.page.keyboard.press("?")
     lab.page.keyboard.press("x")
-    for theme in ("Light", "Dark"):
+    for theme, width in SCREENS:
         lab.theme(f"JupyterLab {theme}")
-        for width in (1280, 800):
-            lab.page.set_viewport_size({"width": width, "height": 900})
-            for name in ("two-sum", "Snake", "CartPole", "Chat"):
-                lab.page.evaluate(f"document.querySelector('{ROOT} .aigym-grid').scrollTop = 0")
-                look_for(lab, name)
-                lab.page.locator(f"{ROOT} .aigym-row:has-text('{name}')").first.click()
-                lab.page.wait_for_selector(f"{ROOT} .aigym-player .aigym-heading:has-text('{name}')")
-                assert_legible(lab, name.lower(), theme, width)
-            lab.page.locator(f"{ROOT} [data-view=diff]").click()
-            lab.wait(f"{ROOT} .aigym-diff .aigym-pair")
-            assert_legible(lab, "diff", theme, width)
-            look_for(lab, "Task-v0")
-            lab.page.locator(f"{ROOT} [data-view=compare]").click()
-            lab.wait(f"{ROOT} .aigym-compare .aigym-band")
-            assert_legible(lab, "compare", theme, width)
-            lab.page.locator(f"{ROOT} [data-view=trajectory]").click()
+        lab.page.set_viewport_size({"width": width, "height": 900})
+        for name in ("two-sum", "Snake", "CartPole", "Chat"):
+            lab.page.evaluate(f"document.querySelector('{ROOT} .aigym-grid').scrollTop = 0")
+            look_for(lab, name)
+            lab.page.locator(f"{ROOT} .aigym-row:has-text('{name}')").first.click()
+            lab.page.wait_for_selector(f"{ROOT} .aigym-player .aigym-heading:has-text('{name}')")
+            assert_legible(lab, name.lower(), theme, width)
+        lab.page.locator(f"{ROOT} [data-view=diff]").click()
+        lab.wait(f"{ROOT} .aigym-diff .aigym-pair")
+        assert_legible(lab, "diff", theme, width)
+        look_for(lab, "Task-v0")
+        lab.page.locator(f"{ROOT} [data-view=compare]").click()
+        lab.wait(f"{ROOT} .aigym-compare .aigym-band")
+        assert_legible(lab, "compare", theme, width)
+        lab.page.locator(f"{ROOT} [data-view=trajectory]").click()
     lab.theme("JupyterLab Light")
     assert nameless(lab.page) == []
     assert lab.page.evaluate(MOVING) == []
@@ -189,11 +187,11 @@ def test_notebook_7_shows_and_plays_it_and_keeps_its_cells(lab: Lab) -> None:
     page.goto(f"{lab.url}/notebooks/seven.ipynb?token={lab.token}")
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context?.isReady")
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
-    lab.problems.clear()  # Notebook's own: one of its plug-ins finds no settings beside JupyterLab's
-    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    # Until the last cell has run, which takes the focus then.
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     lab.wait(f"{ROOT} .aigym-row")
-    lab.wait(".jp-RenderedText pre:text-is('2')")  # the last cell: it takes the focus when it has run
-    page.wait_for_timeout(500)
+    lab.wait(".jp-RenderedText pre:text-is('2')")
+    page.evaluate(DRAWN)
     lab.page.locator(f"{ROOT} input[type=search]").fill("Snake")
     lab.page.locator(f"{ROOT} .aigym-row:has-text('Snake')").nth(2).click()
     lab.wait(f"{ROOT} .aigym-board")
@@ -208,3 +206,5 @@ def test_notebook_7_shows_and_plays_it_and_keeps_its_cells(lab: Lab) -> None:
     page.keyboard.press("?")
     assert page.locator(f"{ROOT} .aigym-keys").is_visible()
     lab.shot("notebook-7", ROOT)
+    # Notebook's own: one of its plug-ins finds no settings beside JupyterLab's.
+    lab.problems[:] = [problem for problem in lab.problems if "(reading 'schema')" not in problem]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import pytest
-from labs import Lab
+from labs import BROWSER, Lab
 
 from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.trajectories import Trajectory
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 COUNT = ".aigym-explorer .aigym-list-foot"
 SWITCH = ".aigym-explorer .aigym-live-switch"

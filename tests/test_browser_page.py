@@ -9,7 +9,7 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
-from labs import ARTIFACTS, Lab, strangers, watch
+from labs import ARTIFACTS, BROWSER, WAIT_MS, Lab, strangers, watch
 
 from aigym_kernel.agents import random_agent
 from aigym_kernel.envs import make
@@ -19,7 +19,7 @@ from aigym_kernel.store import RunRecord, Store
 from aigym_kernel.trajectories import Trajectory
 from aigym_kernel.widgets import explore
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240), pytest.mark.usefixtures("store_dir")]
+pytestmark = [*BROWSER, pytest.mark.usefixtures("store_dir")]
 
 EVIL = "</script><script>window.pwned=1</script><img src=https://example.org/x onerror='window.pwned=1'>"
 STEP = "document.querySelector('.aigym-explorer input[type=range]').value"
@@ -63,7 +63,7 @@ def record() -> list[Trajectory]:
 def plays(page: Any) -> None:
     page.locator(".aigym-explorer button[aria-label^='play']").first.click()
     # Not by wait_for_function, which evaluates text in the page: its policy forbids that.
-    for _ in range(100):
+    for _ in range(1200):
         if int(page.evaluate(STEP)) > 1:
             return
         page.wait_for_timeout(100)
@@ -100,6 +100,7 @@ def test_whatever_should_try_nothing_leaves_a_page(browser: Any, tmp_path: Path)
     path = tmp_path / "page.html"
     explore().to_html(path)
     page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
     page.goto(path.as_uri())
     asked = page.evaluate("fetch('https://example.org').then(() => 'went out', () => 'refused')")
     assert asked == "refused"
@@ -129,6 +130,7 @@ def test_without_scripts_a_page_shows_its_still(browser: Any, tmp_path: Path) ->
     explore(selected=played[0].id).to_html(path)
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
     page.goto(path.as_uri())
     assert page.locator("table tbody tr").count() >= 20
     assert page.locator("figure img").count() == 8

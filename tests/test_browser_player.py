@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from labs import Lab
+from labs import BROWSER, SCREENS, Lab
 
 from aigym_kernel.store import Store
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 RECORD = '''
 import gymnasium, numpy as np
@@ -133,7 +133,7 @@ KINDS = {
 
 def test_each_kind_has_its_scene_and_fits_in_both_themes(lab: Lab) -> None:
     open_pane(lab)
-    for theme, width in (("Light", 1280), ("Dark", 800)):
+    for theme, width in SCREENS:
         lab.theme(f"JupyterLab {theme}")
         lab.page.set_viewport_size({"width": width, "height": 900})
         for agent, selector in KINDS.items():
@@ -169,8 +169,7 @@ def test_a_hundred_thousand_steps_by_mouse(lab: Lab) -> None:
     page.locator("button[aria-label^='first step']").click()
     page.select_option("select[aria-label=speed]", "max")
     page.locator("button[aria-label^='play']").click()
-    lab.expect(f"{STEP} > 2_000")
-    page.locator("button[aria-label^='pause']").click()
+    lab.pause_when(f"{STEP} > 2_000")
     page.locator("[data-scene=steps]").click()
     page.locator(".aigym-steps").evaluate("e => { e.scrollTop = e.scrollHeight / 2; }")
     lab.expect(
@@ -247,13 +246,45 @@ def test_find_and_remarks_by_keyboard_alone(lab: Lab) -> None:
     assert "find in all steps" in lab.text(".aigym-keys")
 
 
+def test_what_a_busy_kernel_is_asked_is_waited_for_and_shown_when_it_answers(lab: Lab) -> None:
+    open_pane(lab)
+    choose(lab, "rendered")
+    silent = "No answer from the kernel"
+    note = "document.querySelector('.aigym-explorer > .aigym-note')"
+    scene = "document.querySelector('.aigym-place-of-scene').innerText"
+    with lab.busy():
+        lab.page.locator("[data-scene=json]").click()
+        lab.expect(f"!{note}.hidden && {note}.innerText.includes('{silent}')")
+        assert "truncated" not in lab.text(".aigym-json"), "what is here of it is shown meanwhile"
+    lab.expect("'truncated' in JSON.parse(document.querySelector('.aigym-json').innerText)")
+    lab.expect(f"{note}.hidden")
+    with lab.busy():
+        lab.page.locator("[data-scene=frames]").click()
+        go(lab, 100)
+        lab.expect(f"{scene}.includes('{silent}')")
+    lab.expect("document.querySelector('.aigym-picture').naturalWidth === 80")
+    lab.expect(f"!{scene}.includes('{silent}')")
+    choose(lab, "talk")
+    with lab.busy():
+        lab.page.locator("button[aria-label^='find']").click()
+        lab.page.keyboard.type("needle")
+        lab.expect("document.querySelector('.aigym-find').innerText.includes('of what is loaded')")
+        tag = lab.page.locator("input[aria-label='add a tag']")
+        tag.fill("late")
+        tag.press("Enter")
+        lab.wait(".aigym-remarks [role=alert]:has-text('Not kept so far')")
+    lab.expect("document.querySelector('.aigym-find').innerText.includes('1 of 3')")
+    lab.expect("[...document.querySelectorAll('.aigym-tag')].some(one => one.innerText.startsWith('late'))")
+    assert tag.input_value() == ""
+    assert not lab.page.locator(".aigym-remarks [role=alert]").is_visible()
+
+
 def test_without_a_kernel_what_is_loaded_plays_and_is_searched(lab: Lab) -> None:
     open_pane(lab)
     choose(lab, "hungry")
     lab.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
     lab.page.locator("button[aria-label^='play']").click()
-    lab.expect(f"{STEP} > 5")
-    lab.page.locator("button[aria-label^='pause']").click()
+    lab.pause_when(f"{STEP} > 5")
     lab.page.locator("button[aria-label^='find']").click()
     lab.page.keyboard.type("apples")
     lab.expect("document.querySelector('.aigym-find').innerText.includes('of what is loaded')")

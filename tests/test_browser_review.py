@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-from labs import Lab
+from labs import BROWSER, Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 RECORD = """
 import numpy as np
@@ -93,11 +92,12 @@ def test_a_person_marks_a_solution(lab: Lab) -> None:
 def test_a_saved_form_shows_without_a_kernel(lab: Lab) -> None:
     import nbformat
 
-    lab.open("saved.ipynb", RECORD.replace('"reviewed"', '"again"').replace('"played"', '"second"'))
+    lab.open("saved_form.ipynb", RECORD.replace('"reviewed"', '"again"').replace('"played"', '"second"'))
     lab.wait(".aigym-review .aigym-mark")
+    outputs = "window.jupyterapp.shell.currentWidget.content.model.cells.get(0).outputs"
+    lab.expect(f"{outputs}.get(1)?.data['text/html']?.includes('1 of 2 right')")
     lab.save()
-    lab.page.wait_for_timeout(1000)
-    saved = nbformat.read(lab.folder / "saved.ipynb", as_version=4)
+    saved = nbformat.read(lab.folder / "saved_form.ipynb", as_version=4)
     pages = [o["data"]["text/html"] for o in saved.cells[0].outputs if "text/html" in o.get("data", {})]
     assert pages[0] == ""
     assert "1 of 2 right" in pages[1]

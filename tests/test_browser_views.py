@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from hostile import HOSTILE
-from labs import Lab
+from labs import BROWSER, SCREENS, Lab
 from talks import TOGETHER
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = BROWSER
 
 RECORD = f"""import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -18,6 +18,15 @@ from aigym_kernel.widgets import explore"""
 EXPLORE = "talks.record_{}()\nexplorer = explore(where={})\nexplorer"
 ROW = ".aigym-explorer .aigym-row"
 TALK = ".aigym-conversation"
+NEAR_ARE_DRAWN = f"""
+(() => {{
+  const view = document.querySelector("{TALK}").getBoundingClientRect();
+  return [...document.querySelectorAll("{TALK} .aigym-chunk")].every((block) => {{
+    const {{ top, bottom }} = block.getBoundingClientRect();
+    return block.dataset.drawn || bottom < view.top - 1000 || top > view.bottom + 1000;
+  }});
+}})()
+"""
 
 
 @pytest.fixture
@@ -29,11 +38,6 @@ def lab(shared_lab: Lab) -> Lab:
 def open_explorer(lab: Lab, recorded: str, *, where: str) -> None:
     lab.show("views.ipynb", RECORD, EXPLORE.format(recorded, where))
     lab.wait(".aigym-explorer .aigym-row")
-
-
-def settled(lab: Lab) -> None:
-    """Waits until Python has answered what the explorer asked."""
-    lab.expect("!document.querySelector('.aigym-explorer').hasAttribute('aria-busy')")
 
 
 def test_a_conversation_by_mouse_and_by_keyboard(lab: Lab) -> None:
@@ -67,14 +71,13 @@ def test_a_conversation_by_mouse_and_by_keyboard(lab: Lab) -> None:
     page.locator(f"{TALK} [data-turn='4'] .aigym-step").click()
     lab.wait(f"{TALK} .aigym-current[data-turn='4']")
     assert lab.cells() == cells
-    for theme in ("Light", "Dark"):
+    for theme, width in SCREENS:
         lab.theme(f"JupyterLab {theme}")
-        for width in (1280, 800):
-            page.set_viewport_size({"width": width, "height": 900})
-            lab.shot(f"talk-{theme.lower()}-{width}", ".aigym-explorer")
-            for part in (".aigym-explorer", TALK, ".aigym-talk-head"):
-                fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"
-                assert page.evaluate(fits), f"{part} overflows at {width} px"
+        page.set_viewport_size({"width": width, "height": 900})
+        lab.shot(f"talk-{theme.lower()}-{width}", ".aigym-explorer")
+        for part in (".aigym-explorer", TALK, ".aigym-talk-head"):
+            fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"
+            assert page.evaluate(fits), f"{part} overflows at {width} px"
     lab.theme("JupyterLab Light")
 
 
@@ -84,8 +87,11 @@ def test_thousands_of_messages_are_read_from_end_to_end(lab: Lab) -> None:
     lab.page.locator(TALK).evaluate("e => { e.scrollTop = e.scrollHeight; }")
     lab.wait(f"{TALK} [data-turn='3351']")
     assert lab.page.locator(f"{TALK} article").count() < 400, "only what is near is there"
-    lab.page.locator(".aigym-player input[type=range]").fill("1700")
+    with lab.busy():
+        lab.page.locator(".aigym-player input[type=range]").fill("1700")
+        lab.wait(f"{TALK} :text('These turns need the kernel')")
     lab.wait(f"{TALK} .aigym-current[data-turn='1702']")
+    lab.expect(NEAR_ARE_DRAWN)
     inside = (
         f"(() => {{ const [a, b] = ['{TALK}', '{TALK} .aigym-current'].map(s => document.querySelector(s)"
         ".getBoundingClientRect()); return b.top >= a.top - 1 && b.top < a.bottom; })()"
@@ -126,13 +132,12 @@ def test_runs_are_compared_by_mouse_and_by_keyboard(lab: Lab) -> None:
     page.select_option("select[aria-label=metric]", "return")
     lab.wait(".aigym-compare .aigym-band")
     page.locator(".aigym-chart[aria-label*='over steps']").hover()
-    for theme in ("Light", "Dark"):
+    for theme, width in SCREENS:
         lab.theme(f"JupyterLab {theme}")
-        for width in (1280, 800):
-            page.set_viewport_size({"width": width, "height": 900})
-            lab.shot(f"compare-{theme.lower()}-{width}", ".aigym-explorer")
-            fits = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.aigym-explorer'))"
-            assert page.evaluate(fits)
+        page.set_viewport_size({"width": width, "height": 900})
+        lab.shot(f"compare-{theme.lower()}-{width}", ".aigym-explorer")
+        fits = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.aigym-explorer'))"
+        assert page.evaluate(fits)
     lab.theme("JupyterLab Light")
 
 
@@ -145,9 +150,13 @@ def test_two_trajectories_are_aligned_by_mouse_and_by_keyboard(lab: Lab) -> None
     assert lab.text(".aigym-diff mark").strip() == "once more"
     folded = page.locator(".aigym-same").first
     assert "messages the same" in folded.inner_text()
-    folded.focus()
-    page.keyboard.press("Enter")
+    unanswered = ".aigym-diff :text('These rows need the kernel')"
+    with lab.busy():
+        folded.focus()
+        page.keyboard.press("Enter")
+        lab.wait(unanswered)
     lab.wait(".aigym-diff [data-row='0']")
+    assert page.locator(unanswered).count() == 0
     for key in ("b", "x", "n", "p"):
         page.keyboard.press(key)
     assert lab.cells() == cells
@@ -166,14 +175,18 @@ def test_boards_stand_side_by_side_where_two_games_part(lab: Lab) -> None:
     lab.wait(".aigym-boards canvas")
     assert page.locator(".aigym-boards canvas").count() == 2
     assert page.locator(".aigym-gaps").count() > 0
-    for theme in ("Light", "Dark"):
+    with lab.busy():
+        page.keyboard.press("n")
+        page.locator(".aigym-boards").wait_for(state="hidden")
+        lab.wait(".aigym-explorer > .aigym-note:has-text('No answer from the kernel')")
+    lab.wait(".aigym-boards canvas")
+    for theme, width in SCREENS:
         lab.theme(f"JupyterLab {theme}")
-        for width in (1280, 800):
-            page.set_viewport_size({"width": width, "height": 900})
-            lab.shot(f"diff-boards-{theme.lower()}-{width}", ".aigym-explorer")
-            for part in (".aigym-explorer", ".aigym-rows-of-both", ".aigym-boards"):
-                fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"
-                assert page.evaluate(fits), f"{part} overflows at {width} px"
+        page.set_viewport_size({"width": width, "height": 900})
+        lab.shot(f"diff-boards-{theme.lower()}-{width}", ".aigym-explorer")
+        for part in (".aigym-explorer", ".aigym-rows-of-both", ".aigym-boards"):
+            fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"
+            assert page.evaluate(fits), f"{part} overflows at {width} px"
     lab.theme("JupyterLab Light")
 
 
@@ -196,13 +209,12 @@ def test_similar_trajectories_by_mouse_and_by_keyboard(lab: Lab) -> None:
     assert found.count() == 3, "the list stays"
     page.get_by_role("button", name="mark them").click()
     lab.expect(f"document.querySelectorAll('{ROW}[aria-selected=true]').length === 4")
-    for theme in ("Light", "Dark"):
+    for theme, width in SCREENS:
         lab.theme(f"JupyterLab {theme}")
-        for width in (1280, 800):
-            page.set_viewport_size({"width": width, "height": 900})
-            lab.shot(f"similar-{theme.lower()}-{width}", ".aigym-similar")
-            fits = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.aigym-similar'))"
-            assert page.evaluate(fits)
+        page.set_viewport_size({"width": width, "height": 900})
+        lab.shot(f"similar-{theme.lower()}-{width}", ".aigym-similar")
+        fits = "(e => e.scrollWidth <= e.clientWidth)(document.querySelector('.aigym-similar'))"
+        assert page.evaluate(fits)
     lab.theme("JupyterLab Light")
     page.locator("[data-view=diff]").click()
     lab.wait(".aigym-diff .aigym-pair")
@@ -253,7 +265,7 @@ def test_hostile_text_stays_text_in_every_field_and_every_view(lab: Lab) -> None
             lab.expect(f"!document.querySelector('.aigym-facts').innerText.includes('{opened}')")
     for scene in page.locator(".aigym-player [data-scene]").all():
         scene.click()
-        settled(lab)
+        lab.answered()
     page.locator("[data-view=compare]").click()
     lab.wait(".aigym-compare table")
     assert "window.pwned" in lab.text(".aigym-compared")

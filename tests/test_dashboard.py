@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import missing
-from labs import ARTIFACTS, await_server, free_port, strangers, watch
+from labs import ARTIFACTS, await_server, end, free_port, strangers, watch
 
 from aigym_kernel.agents import random_agent
 from aigym_kernel.dashboard import serve
@@ -54,6 +54,7 @@ def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.browser
+@pytest.mark.timeout(900)
 def test_it_is_an_application_in_a_browser(browser: Any, tmp_path: Path) -> None:
     if importlib.util.find_spec("voila") is None:
         missing("no voila (extra dashboard): the dashboard was not opened as an application")
@@ -88,7 +89,7 @@ def test_it_is_an_application_in_a_browser(browser: Any, tmp_path: Path) -> None
         page.close()
     finally:
         training.stop()
-        process.terminate()
-        process.wait(timeout=30)
+        end(process)
+        training.wait()
     assert strangers(requests, f"127.0.0.1:{port}") == []
     assert problems == []

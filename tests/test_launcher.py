@@ -29,7 +29,7 @@ def test_every_task_can_be_chosen() -> None:
 def test_an_answer_is_judged_and_recorded() -> None:
     launcher = launch(["two-sum"])
     launcher.start("two-sum", "def two_sum(numbers, target): return 1")
-    view = launcher.wait(60).view
+    view = launcher.wait(240).view
     assert (view["state"], view["total"]) == ("failed", 0.0)
     assert [mark["status"] for mark in view["marks"]] == ["failed", "failed"]
     assert [who for who, _ in view["turns"]] == ["observation", "action"]
@@ -47,7 +47,7 @@ def test_marks_arrive_one_by_one_and_the_score_last() -> None:
     views: list[dict[str, Any]] = []
     launcher.observe(lambda change: views.append(change["new"]), "view")
     launcher.start("mend-ledger")
-    launcher.wait(60)
+    launcher.wait(240)
     seen = [(len(view["marks"]), view["total"]) for view in views]
     criteria = len(load_task("mend-ledger").rubric.criteria)
     assert criteria > 1
@@ -59,7 +59,7 @@ def test_marks_arrive_one_by_one_and_the_score_last() -> None:
 def test_pasted_calls_are_separated_by_dashes() -> None:
     launcher = launch(["mend-ledger"])
     launcher.start("mend-ledger", "bash echo one\n---\nwrite a.txt\nfirst\n\nlast\n---\nsubmit\n")
-    turns = launcher.wait(60).view["turns"]
+    turns = launcher.wait(240).view["turns"]
     assert [text for who, text in turns if who == "action"] == [
         "bash echo one",
         "write a.txt\nfirst\n\nlast",
@@ -74,7 +74,7 @@ def test_an_agent_of_ones_own_that_breaks_is_shown() -> None:
 
     launcher = launch(["two-sum"], agents={"broken": broken})
     launcher.start("two-sum", agent="broken")
-    view = launcher.wait(60).view
+    view = launcher.wait(240).view
     assert view["state"] == "error"
     assert "ValueError: no idea" in view["error"]
     assert "<script>" not in launcher.static_html()
@@ -86,21 +86,21 @@ def test_stop_ends_before_the_next_call_and_a_second_start_waits() -> None:
 
     def endless(observation: Any, steps: Sequence[Any]) -> str:
         asked.set()
-        go_on.wait(60)
+        go_on.wait(240)
         return "bash true"
 
     launcher = launch(["mend-ledger"], agents={"endless": endless})
     launcher.start("mend-ledger", agent="endless")
-    assert asked.wait(60)
+    assert asked.wait(240)
     with pytest.raises(AigymError, match="mend-ledger is being played"):
         launcher.start("mend-ledger")
     launcher.stop()
     go_on.set()
-    view = launcher.wait(60).view
+    view = launcher.wait(240).view
     assert (view["state"], view["error"]) == ("error", "AigymError: stopped from the launcher")
     assert len(view["turns"]) < MOST_TURNS
     launcher.start("mend-ledger")
-    assert launcher.wait(60).view["state"] == "passed"
+    assert launcher.wait(240).view["state"] == "passed"
 
 
 def test_what_does_not_exist_is_told() -> None:

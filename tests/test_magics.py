@@ -19,7 +19,7 @@ def ipython(*lines: str) -> str:
             *(f"shell.run_cell({line!r})" for line in lines),
         ]
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return done.stdout + done.stderr
 
 

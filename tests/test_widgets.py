@@ -20,6 +20,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from aigym_kernel.agents import random_agent
 from aigym_kernel.envs import make
@@ -223,7 +224,7 @@ def test_a_board_follows_a_training_and_stops_it(training: Run) -> None:
     watched = board(training)
     seen = threading.Event()
     watched.observe(lambda change: len(change["new"][0]["lines"][0]["x"]) > 3 and seen.set(), "plots")
-    assert seen.wait(120)
+    assert seen.wait(240)
     while (run := watched.view["runs"][0])["seconds_left"] is None:
         time.sleep(0.05)
     assert run["state"] == "running"
@@ -234,7 +235,7 @@ def test_a_board_follows_a_training_and_stops_it(training: Run) -> None:
     watched._handle_custom_msg({"do": "stop"}, [])
     assert watched.stopping == [0]
     training.wait()
-    assert ended.wait(60)
+    assert ended.wait(240)
     assert watched.view["runs"][0]["state"] == "stopped"
     plotted = [plot["title"] for plot in watched.plots]
     assert plotted[0] == "return"
@@ -247,7 +248,7 @@ def test_a_board_follows_a_training_and_stops_it(training: Run) -> None:
 def _settled(run: Run) -> list[threading.Thread]:
     followers = [t for t in threading.enumerate() if t.name == f"board of {run.id}"]
     for thread in followers:
-        thread.join(30)
+        thread.join(240)
     return followers
 
 
@@ -332,7 +333,7 @@ def test_a_board_does_not_hold_its_process_open(training: Run) -> None:
         env=dict(os.environ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() in ("queued", "running")
@@ -357,7 +358,16 @@ def test_an_executed_notebook_keeps_the_final_board_and_a_playable_explorer(
         "_ = builder.set((17,))",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    # Sockets of a name of their own: ports are chosen before the kernel binds them.
+    sockets = {"transport": "ipc", "ip": f"@aigym-test-{secrets.token_hex(8)}"}
+    NotebookClient(
+        notebook,
+        timeout=240,
+        startup_timeout=240,
+        iopub_timeout=240,
+        config=Config({"KernelManager": sockets}),
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
     (output, still) = notebook.cells[1].outputs
     assert ">done</span>" in still.data["text/html"]
     assert output.data["text/html"] == ""
