@@ -329,7 +329,7 @@ def _observation(look: _Look, env: AnyEnv, observation: Any, where: str) -> None
 
 def _reward(look: _Look, reward: Any, step: int) -> None:
     if isinstance(reward, bool) or not isinstance(reward, (int, float, np.number)):
-        scalar = isinstance(reward, (bool, np.bool_)) or getattr(reward, "size", 0) == 1
+        scalar = isinstance(reward, (bool, np.bool_)) or getattr(reward, "shape", None) == ()
         look.find(
             *("warning" if scalar else "error", "reward", f"step {step} gave the reward {reward!r}"),
             "return a float",
