@@ -67,10 +67,9 @@ def badge(text: str, colour: str) -> Markup:
 
 
 def pre(text: str) -> Markup:
-    """Preformatted text."""
-    return Markup(
-        f'<pre style="margin:0;padding:0;background:none;white-space:pre-wrap">{escape(text)}</pre>'
-    )
+    """Preformatted text. JupyterLab would break its lines inside of words."""
+    style = "margin:0;padding:0;background:none;white-space:pre-wrap;word-break:normal;overflow-wrap:anywhere"
+    return Markup(f'<pre style="{style}">{escape(text)}</pre>')
 
 
 def line_chart(

@@ -266,6 +266,7 @@ def test_the_static_board_shows_progress_curve_and_error(store_dir: Path) -> Non
     failed = stills.board(told, [], [], [{"run": 0, "level": "bad", "text": EVIL, "advice": EVIL}], {})
     assert ">failed</span>" in failed
     assert "&lt;script&gt;" in failed
+    assert "word-break:normal" in failed  # in JupyterLab lines else break inside of words
 
 
 def test_several_runs_are_overlaid_by_configuration_and_steered_apart(store_dir: Path) -> None:
@@ -273,7 +274,8 @@ def test_several_runs_are_overlaid_by_configuration_and_steered_apart(store_dir:
     for name, seed, rate in (("a", 0, 0.1), ("b", 1, 0.1), ("c", 0, 0.2)):
         config = {"env": "x-v0", "algo": "ppo", "ppo": {"seed": seed, "learning_rate": rate}}
         record = RunRecord(run_id=name, kind="train", name="ppo x-v0", config=config)
-        status = RunStatus(state="running", pid=os.getpid(), step=40, total_steps=100)
+        evaluated = {"eval_return_mean_before": 1.0, "eval_return_mean": 2.0}
+        status = RunStatus(state="running", pid=os.getpid(), step=40, total_steps=100, summary=evaluated)
         store.add_run(record, status)
         with store.writer(name) as writer:
             for step in range(10, 50, 10):
@@ -281,6 +283,8 @@ def test_several_runs_are_overlaid_by_configuration_and_steered_apart(store_dir:
     runs = [Run(name, store) for name in "abc"]
     both = board(runs[:2], runs[2])
     assert [group["runs"] for group in both.view["groups"]] == [[0, 1], [2]]
+    # They go on: no evaluation so far is one after the training.
+    assert both.view["runs"][0]["numbers"] == [["evaluated before", 1], ["evaluated last", 2]]
     assert [run["label"] for run in both.view["runs"]][:2] == [
         "learning_rate=0.1, seed 0",
         "learning_rate=0.1, seed 1",

@@ -44,7 +44,7 @@ TOUCH_S = 2.0
 MAX_RUNS = 50
 _NUMBERS = {
     "eval_return_mean_before": "evaluated before",
-    "eval_return_mean": "evaluated after",
+    "eval_return_mean": "evaluated last",
     "steps_per_second": "steps per second",
     "train_s": "seconds of training",
 }
