@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from labs import Lab
+from labs import BROWSER, SCREENS, Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = BROWSER
 
 RECORD = """
 import numpy as np
@@ -42,29 +41,22 @@ if not store.folder.exists():
             for i in range(1000):
                 writer.trajectory(one(i + 1000 * (run == "second")))
 from aigym_kernel.widgets import explore
-explorer = explore()
-explorer
 """
+EXPLORE = "explorer = explore()\nexplorer"
 ROWS = "[...document.querySelectorAll('.aigym-row')]"
 PLOT = "[data-column={}] .aigym-histogram"
 
 
-def opened(lab: Lab, name: str, *cells: str) -> None:
-    lab.open(name, RECORD, *cells)
+def opened(lab: Lab) -> None:
+    """In one page and one kernel for all tests that open it."""
+    lab.show("charts.ipynb", RECORD, EXPLORE)
     lab.wait(".aigym-row[aria-current=true]")
     lab.wait(".aigym-spark")
 
 
-# Python has answered all that it was asked; where it takes long, the explorer says so meanwhile.
-ANSWERED = (
-    "!document.querySelector('.aigym-explorer').hasAttribute('aria-busy')"
-    " && document.querySelector('.aigym-explorer > .aigym-note').hidden"
-)
-
-
 def total(lab: Lab) -> int:
     """How many trajectories pass, once Python has answered."""
-    lab.expect(ANSWERED)
+    lab.answered()
     return int(lab.text(".aigym-list-foot [role=status]").split()[0].replace(",", ""))
 
 
@@ -84,13 +76,14 @@ def drag(lab: Lab, column: str, start: float, end: float) -> None:
 
 def filters(lab: Lab) -> Any:
     """The filters that Python knows, once the browser has sent them all."""
-    lab.expect(ANSWERED)
+    lab.answered()
     chips = lab.page.locator(".aigym-chips button[aria-label^='remove the filter']").all_inner_texts()
     return [chip.removesuffix(" ×") for chip in chips]
 
 
-def test_charts_filter_each_other_by_mouse(lab: Lab) -> None:
-    opened(lab, "mouse.ipynb")
+def test_charts_filter_each_other_by_mouse(shared_lab: Lab) -> None:
+    lab = shared_lab
+    opened(lab)
     assert lab.page.evaluate("window.pwned") is None
     all_ = total(lab)
     assert all_ == 2000
@@ -140,8 +133,9 @@ def test_charts_filter_each_other_by_mouse(lab: Lab) -> None:
 STATE = "print('state', explorer.total, len(explorer.selection), list(explorer.filters), explorer.order_by)"
 
 
-def test_charts_and_list_by_keyboard_alone(lab: Lab) -> None:
-    opened(lab, "keyboard.ipynb")
+def test_charts_and_list_by_keyboard_alone(shared_lab: Lab) -> None:
+    lab = shared_lab
+    opened(lab)
     cells, keyboard = lab.cells(), lab.page.keyboard
     lab.page.locator(".aigym-grid").focus()
     keyboard.press("h")
@@ -193,7 +187,7 @@ def test_charts_and_list_by_keyboard_alone(lab: Lab) -> None:
 
 
 def test_the_list_sorts_marks_and_scrolls_by_mouse_and_python_knows(lab: Lab) -> None:
-    lab.open("list.ipynb", RECORD, "input()", STATE)
+    lab.open("list.ipynb", RECORD + EXPLORE, "input()", STATE)
     lab.page.wait_for_selector(".aigym-row[aria-current=true]")
     page = lab.page
     page.locator(".aigym-grid-head button:has-text('return')").click()
@@ -221,19 +215,18 @@ def test_the_list_sorts_marks_and_scrolls_by_mouse_and_python_knows(lab: Lab) ->
     assert said.strip() == f"state {brushed} 5 ['length'] return"
 
 
-def test_it_reads_well_narrow_and_dark(lab: Lab) -> None:
-    opened(lab, "screens.ipynb")
-    for theme in ("Light", "Dark"):
+def test_it_reads_well_narrow_and_dark(shared_lab: Lab) -> None:
+    lab = shared_lab
+    opened(lab)
+    for theme, width in SCREENS:
         lab.theme(f"JupyterLab {theme}")
-        for width in (1280, 800):
-            lab.page.set_viewport_size({"width": width, "height": 900})
-            drag(lab, "return", 0.25, 0.55)
-            total(lab)
-            lab.page.wait_for_timeout(400)
-            lab.shot(f"crossfilter-{theme.lower()}-{width}", ".aigym-explorer")
-            lab.page.keyboard.press("c")
-            lab.page.set_viewport_size({"width": width, "height": 900})
-            for part in (".aigym-explorer", ".aigym-grid", ".aigym-crosses", ".aigym-chip-line"):
-                fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"
-                assert lab.page.evaluate(fits), f"{part} overflows at {width} px"
+        lab.page.set_viewport_size({"width": width, "height": 900})
+        drag(lab, "return", 0.25, 0.55)
+        total(lab)
+        lab.shot(f"crossfilter-{theme.lower()}-{width}", ".aigym-explorer")
+        lab.page.keyboard.press("c")
+        lab.page.set_viewport_size({"width": width, "height": 900})
+        for part in (".aigym-explorer", ".aigym-grid", ".aigym-crosses", ".aigym-chip-line"):
+            fits = f"(e => e.scrollWidth <= e.clientWidth)(document.querySelector('{part}'))"
+            assert lab.page.evaluate(fits), f"{part} overflows at {width} px"
     lab.theme("JupyterLab Light")
