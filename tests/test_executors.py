@@ -22,7 +22,7 @@ from aigym_kernel.sandboxes import Limits, Program, Sandbox, check, open_sandbox
 
 
 def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -36,7 +36,7 @@ def test_results_come_in_order_whoever_is_faster() -> None:
 
     def work(item: int) -> int:
         if item == 0:
-            assert second_done.wait(20)
+            assert second_done.wait(90)
         if item == 1:
             second_done.set()
         return item * item
@@ -98,12 +98,12 @@ def test_a_pool_is_made_anew_on_each_node(cluster: TwoNodes) -> None:
 
 
 def test_closing_ends_what_runs_on_the_cluster(cluster: TwoNodes, sandbox: Sandbox) -> None:
-    words = ["sleep", f"50.{os.getpid()}"]
+    words = ["sleep", f"500.{os.getpid()}"]
 
     def alive() -> list[psutil.Process]:
         return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == words]
 
-    sleeper = Program(f"exec {' '.join(words)}", "bash", limits=Limits(wall_s=60))
+    sleeper = Program(f"exec {' '.join(words)}", "bash", limits=Limits(wall_s=600))
     executions = sandbox.map([Program("print(1)"), sleeper], executor=Ray(), workers=1)
     assert next(executions).stdout == "1\n"
     _until(alive)
@@ -135,24 +135,28 @@ def test_another_executor_is_refused(sandbox: Sandbox) -> None:
         sandbox.map([], executor="ray")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("before", "address", "told"),
-    [
-        # None in sys.modules is how Python itself marks a module that cannot be imported.
-        ("import sys; sys.modules['ray'] = None", None, "pip install 'aigym-kernel[ray]'"),
-        ("", "127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
-        ("", "nowhere", "no Ray cluster answers at nowhere"),
-        ("import os; os.environ['RAY_ADDRESS'] = '127.0.0.1:9'", None, "answers at 127.0.0.1:9"),
-    ],
-)
-def test_no_ray_is_one_clear_error(before: str, address: str | None, told: str) -> None:
-    code = (
-        f"{before}\nfrom aigym_kernel.executors import Ray\ntry:\n    Ray(address={address!r}).crew(print)\n"
-    )
-    code += "except Exception as error:\n    print(type(error).__name__, error)"
+_NO_RAY = """
+from aigym_kernel.executors import Ray
+def told(address):
+    try: Ray(address=address).crew(print)
+    except Exception as error: print(type(error).__name__, error)
+"""
+
+
+def test_no_ray_is_one_clear_error() -> None:
+    # None in sys.modules is how Python itself marks a module that cannot be imported.
+    code = f"import os, sys\nsys.modules['ray'] = None\n{_NO_RAY}told(None)\ndel sys.modules['ray']\n"
+    code += "told('127.0.0.1:9')\ntold('nowhere')\nos.environ['RAY_ADDRESS'] = '127.0.0.1:9'\ntold(None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("RunError"), done.stderr
-    assert told in done.stdout
+    wanted = [
+        "pip install 'aigym-kernel[ray]'",
+        "no Ray cluster answers at 127.0.0.1:9",
+        "no Ray cluster answers at nowhere",
+        "no Ray cluster answers at 127.0.0.1:9",
+    ]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RunError")]
+    assert len(lines) == len(wanted), done.stdout + done.stderr
+    assert all(words in line for words, line in zip(wanted, lines)), lines
 
 
 def test_a_cluster_that_wants_a_token_is_one_clear_error(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from aigym_kernel.errors import SandboxError, TaskError
 from aigym_kernel.sandboxes import Limits, Sandbox, check, execute, open_sandbox
 from aigym_kernel.sandboxes.packages import paths
 
-NUMPY = Limits(packages=("numpy",))
+NUMPY = Limits(packages=("numpy",), wall_s=60)
 IMPORTS = """
 import subprocess, sys
 for name in ('numpy', 'traitlets', 'pytest'):
@@ -52,13 +52,13 @@ def test_what_was_asked_for_is_found_with_and_without_isolated_mode(sandbox: San
 def test_numpy_starts_no_threads_of_its_own(sandbox: Sandbox) -> None:
     """One per processor would end it where there are more of them than processes allowed."""
     code = "import numpy; a = numpy.ones((300, 300)); print((a @ a).sum())"
-    done = execute(code, limits=Limits(packages=("numpy",), pids=1), sandbox=sandbox)
+    done = execute(code, limits=Limits(packages=("numpy",), pids=1, wall_s=60), sandbox=sandbox)
     assert (done.status, done.stdout) == ("ok", "27000000.0\n"), done.stderr
 
 
 def test_what_it_requires_comes_with_it(sandbox: Sandbox) -> None:
     code = "from IPython.core.interactiveshell import InteractiveShell\nprint(InteractiveShell.__name__)"
-    done = execute(code, limits=Limits(packages=("ipython",)), sandbox=sandbox)
+    done = execute(code, limits=Limits(packages=("ipython",), wall_s=60), sandbox=sandbox)
     assert done.stdout == "InteractiveShell\n", done.stderr
 
 
@@ -165,4 +165,4 @@ def test_a_requirement_that_is_missing_is_named(site: Path) -> None:
 def test_names_that_cannot_be_packages_are_refused(packages: object) -> None:
     with pytest.raises(TaskError, match="packages"):
         Limits(packages=packages)  # type: ignore[arg-type]
-    assert hash(Limits(packages=["numpy"])) == hash(NUMPY)  # type: ignore[arg-type]
+    assert hash(Limits(packages=["numpy"], wall_s=60)) == hash(NUMPY)  # type: ignore[arg-type]

@@ -77,7 +77,7 @@ def test_a_daemon_that_dies_in_the_middle(daemon: subprocess.Popen[str]) -> None
 @pytest.mark.docker
 def test_a_program_is_not_charged_for_a_daemon_that_dies(daemon: subprocess.Popen[str]) -> None:
     assert execute("print(1)", sandbox="docker").stdout == "1\n"
-    sleeping = ["sleep", f"55.{os.getpid()}"]  # how this test knows its own
+    sleeping = ["sleep", f"550.{os.getpid()}"]  # how this test knows its own
 
     def kill_once_it_runs() -> None:
         deadline = time.monotonic() + 60
@@ -87,7 +87,7 @@ def test_a_program_is_not_charged_for_a_daemon_that_dies(daemon: subprocess.Pope
         daemon.kill()
 
     threading.Thread(target=kill_once_it_runs, daemon=True).start()
-    done = execute(f"exec {' '.join(sleeping)}", "bash", limits=Limits(wall_s=60), sandbox="docker")
+    done = execute(f"exec {' '.join(sleeping)}", "bash", limits=Limits(wall_s=600), sandbox="docker")
     assert (done.status, done.exit_code) == ("sandbox_error", None)
     assert "then: " in done.detail
     assert "no Docker daemon answers" in done.detail
@@ -150,7 +150,7 @@ def test_five_hundred_at_once_all_answer() -> None:
 import resource
 from aigym_kernel.sandboxes import Limits, Program, open_sandbox
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-limits = Limits(memory_mb=64, disk_mb=1)
+limits = Limits(wall_s=60, memory_mb=64, disk_mb=1)
 programs = [Program(f"echo {n}", "bash", limits=limits) for n in range(500)]
 done = list(open_sandbox("bwrap").map(programs, workers=500))
 print([each.stdout for each in done] == [f"{n}\\n" for n in range(500)])

@@ -36,7 +36,7 @@ from aigym_kernel.sandboxes import (
 from aigym_kernel.sandboxes.containers import OWNER_LABEL
 from aigym_kernel.sandboxes.owners import Owner
 
-TIGHT = Limits(wall_s=20, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
+TIGHT = Limits(wall_s=60, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
 CANARY = "canary-7f3a"
 NAMES = [
     "bwrap",
@@ -188,7 +188,7 @@ def test_a_box_outlives_the_thread_that_opened_it(sandbox: Sandbox) -> None:
 def test_a_forked_process_opens_boxes_of_its_own(sandbox: Sandbox) -> None:
     assert execute("print(1)", sandbox=sandbox).stdout == "1\n"
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
-        assert pool.submit(_one_plus_one, sandbox.name).result(60) == "2\n"
+        assert pool.submit(_one_plus_one, sandbox.name).result(120) == "2\n"
 
 
 def _one_plus_one(name: str) -> str:
@@ -213,8 +213,13 @@ def test_a_command_is_a_list(box: Box) -> None:
 
 
 def test_wall_time(python: Callable[..., Execution]) -> None:
-    done = python("import time; print('start', flush=True); time.sleep(60)", limits=Limits(wall_s=1))
-    assert (done.status, done.exit_code, done.stdout) == ("timeout", None, "start\n")
+    for wall_s in (0.5, 2, 8, 32):  # a busy machine may take longer to begin
+        done = python("import time; print('start', flush=True); time.sleep(60)", limits=Limits(wall_s=wall_s))
+        assert (done.status, done.exit_code) == ("timeout", None)
+        assert done.detail == f"still running after {wall_s} s"
+        if done.stdout:
+            break
+    assert done.stdout == "start\n"
 
 
 def test_a_program_that_stops_itself_times_out(python: Callable[..., Execution]) -> None:
@@ -229,7 +234,7 @@ def test_a_run_cannot_widen_the_limits_of_its_box(sandbox: Sandbox) -> None:
 
 def test_cpu_time_of_the_whole_tree(python: Callable[..., Execution]) -> None:
     code = "import os\nos.fork()\nos.fork()\nwhile True: pass"
-    done = python(code, limits=Limits(wall_s=20, cpu_s=0.4))
+    done = python(code, limits=Limits(wall_s=60, cpu_s=0.4))
     assert done.status == "cpu_limit"
     assert done.cpu_s > 0.4
 
@@ -246,7 +251,7 @@ def test_memory_taken_faster_than_it_is_looked_at(sandbox: Sandbox) -> None:
         "import mmap, os, time\nfor _ in range(55):\n    if os.fork() == 0: time.sleep(60)\ntime.sleep(0.3)\n"
         "mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x8000)  # MAP_POPULATE"
     )
-    with sandbox.open(Limits(wall_s=20, memory_mb=128, disk_mb=1, pids=64)) as box:
+    with sandbox.open(Limits(wall_s=60, memory_mb=128, disk_mb=1, pids=64)) as box:
         done = box.run(["python3", "-c", code])
     assert done.status == "memory_limit"
     assert done.peak_memory_mb > 120
@@ -322,7 +327,7 @@ def test_empty_files_are_limited_too(python: Callable[..., Execution]) -> None:
 
 def test_files_are_counted(python: Callable[..., Execution], sandbox: Sandbox) -> None:
     code = "n = 0\nwhile True:\n    open(f'/tmp/{n}', 'w').close(); n += 1"
-    with sandbox.open(Limits(wall_s=30, files=500)) as box:
+    with sandbox.open(Limits(wall_s=60, files=500)) as box:
         done = box.run(["python3", "-c", code])
     assert done.status in ("signal", "error")  # killed, or refused before that
     assert done.detail.endswith("more than 500 files in /tmp")
@@ -440,7 +445,7 @@ def test_a_network_on_request(sandbox: Sandbox) -> None:
         abstract.listen()
         code = f"""
 import os, socket
-socket.create_connection(("{at}", {port}), 5)
+socket.create_connection(("{at}", {port}), 30)
 print("reached", os.path.exists("/etc/resolv.conf"), dict(os.environ).get("HOME"))
 try:
     socket.socket(socket.AF_UNIX).connect("\\0{name}")
@@ -448,7 +453,7 @@ try:
 except OSError as error:
     print(error.errno)
 """
-        done = execute(code, sandbox=sandbox, limits=Limits(network=True))
+        done = execute(code, sandbox=sandbox, limits=Limits(network=True, wall_s=60))
         listener.kill()
     assert done.stdout == "reached True /work\n97\n", done
 
@@ -705,7 +710,7 @@ def test_sparse_files_do_not_fill_the_host(python: Callable[..., Execution], box
 _LEFT_OPEN = """
 import os, sys
 from aigym_kernel.sandboxes import Limits, open_sandbox
-box = open_sandbox(sys.argv[1]).open(Limits(wall_s=60))
+box = open_sandbox(sys.argv[1]).open(Limits(wall_s=600))
 box.run(["true"])
 print("open", flush=True)
 box.run(["sleep", sys.argv[2]])
@@ -713,7 +718,7 @@ box.run(["sleep", sys.argv[2]])
 
 
 def test_an_open_box_ends_with_its_process(sandbox: Sandbox) -> None:
-    seconds = f"54.{os.getpid()}"  # how this test knows its own
+    seconds = f"540.{os.getpid()}"  # how this test knows its own
 
     def sleeping() -> list[psutil.Process]:
         return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", seconds]]
@@ -729,14 +734,9 @@ def test_an_open_box_ends_with_its_process(sandbox: Sandbox) -> None:
 
 def test_a_runner_that_vanishes_is_a_sandbox_error() -> None:
     _require("bwrap")
-    before = set(psutil.Process().children(recursive=True))
     with open_sandbox("bwrap").open(TIGHT) as box:
-        started = set(psutil.Process().children(recursive=True)) - before
-        runner = next(
-            process
-            for process in started
-            if process.cmdline()[-1:] == [inside.BOOT] and process.cmdline()[0] != "bwrap"
-        )
+        (runner,) = psutil.Process(box._link._process.pid).children()  # type: ignore[attr-defined]
+        assert runner.cmdline()[-1] == inside.BOOT
         timer = threading.Timer(0.3, runner.kill)
         timer.start()
         assert box.run(["sleep", "60"]).status == "sandbox_error"
@@ -746,7 +746,7 @@ def test_a_runner_that_vanishes_is_a_sandbox_error() -> None:
 
 
 def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

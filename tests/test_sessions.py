@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from conftest import missing
 
 from aigym_kernel.errors import SandboxError, SolutionError, UnknownName
 from aigym_kernel.sandboxes import Box, Execution, Limits, Sandbox, Session, check, open_sandbox
+from aigym_kernel.sandboxes.inside import shells
 from aigym_kernel.sandboxes.pool import Pool
 
-TIGHT = Limits(wall_s=10, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
+TIGHT = Limits(wall_s=60, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
 NAMES = ["bwrap", pytest.param("docker", marks=pytest.mark.docker)]
 CANARY = f"canary-{os.getpid()}"  # how these tests know their own processes
 
@@ -128,7 +130,7 @@ def test_a_syntax_error_is_an_error_and_not_a_wait(shell: Session, command: str)
     ],
 )
 def test_nothing_that_a_command_redefines_forges_the_next_status(shell: Session, command: str) -> None:
-    shell.run(command, timeout_s=5)
+    shell.run(command, timeout_s=30)
     assert not shell.ended, "none of these has to end the session"
     shell.run("trap - DEBUG ERR; unset -f printf echo; builtin unalias -a")
     assert shell.run("bash -c 'exit 41'").exit_code == 41
@@ -193,6 +195,17 @@ def test_a_command_that_nothing_interrupts_takes_the_session_with_it(shell: Sess
     assert shell.run("echo back").stdout == "back\n"
 
 
+def test_a_machine_that_stands_still_costs_no_session() -> None:
+    """Six seconds in which nobody could heed the interrupt count as half a second."""
+    command = shells._Command({"nonce": "n", "again": ""}, b"", {"output_kb": 1})
+    command.stop(("timeout", "still running"))
+    now = command.looked
+    assert (command.round(now), command.round(now + 6)) == ("interrupt", "")
+    steps = [command.round(now + 6 + tick / 10) for tick in range(60)]
+    assert list(dict.fromkeys(filter(None, steps))) == ["kill", "clear", "give up"]
+    assert 40 < steps.index("give up") < 50
+
+
 def test_interrupt_from_another_thread(shell: Session) -> None:
     shell.run("x=1")
     shell.interrupt()  # nothing runs: nothing happens
@@ -211,8 +224,17 @@ def test_a_keyboard_interrupt_ends_the_command_only(shell: Session) -> None:
 
 
 def once_there(act: Callable[[], object]) -> None:
-    """Do it in another thread when a process called `CANARY` runs."""
-    threading.Thread(target=lambda: becomes(CANARY, 1) and act(), daemon=True).start()
+    """Do it in another thread when a process called `CANARY` runs, and this thread waits for it."""
+    here = threading.get_ident()
+
+    def wait_and_act() -> None:
+        if becomes(CANARY, 1):
+            # The command is sent before this thread waits for its answer, which is what may be interrupted.
+            while sys._current_frames()[here].f_code.co_name != "wait_for":
+                time.sleep(0.01)
+            act()
+
+    threading.Thread(target=wait_and_act, daemon=True).start()
 
 
 def test_background_processes_do_not_hold_a_command_up(shell: Session) -> None:
@@ -254,13 +276,13 @@ def test_what_breaks_a_limit_is_ended_and_the_session_goes_on(
 
 
 def test_cpu_time_is_counted_by_command(sandbox: Sandbox) -> None:
-    with sandbox.open(Limits(cpu_s=0.5, wall_s=60)) as box, box.session() as shell:
+    with sandbox.open(Limits(cpu_s=0.2, wall_s=60)) as box, box.session() as shell:
         for _ in range(2):
             assert shell.run("while :; do :; done").status == "cpu_limit"
         assert shell.run("python3 -c 'while True: pass' & wait").status == "cpu_limit"
         done = shell.run("echo fine")
         assert (done.status, done.stdout) == ("ok", "fine\n")
-        assert done.cpu_s < 0.5
+        assert done.cpu_s < 0.2
 
 
 def test_a_shell_that_is_itself_too_large_gives_the_memory_back_or_ends(shell: Session) -> None:
@@ -273,7 +295,10 @@ def test_a_shell_that_is_itself_too_large_gives_the_memory_back_or_ends(shell: S
 
 
 def test_processes_and_disk_are_limited_for_all_commands_together(shell: Session) -> None:
-    shell.run("x=1; for i in $(seq 100); do sleep 300 & done", timeout_s=1)
+    shell.run("x=1")
+    full = False
+    while not full:  # by the first time, if this machine can start so many in a second
+        full = "fork: retry" in shell.run("for i in $(seq 100); do sleep 300 & done", timeout_s=1).stderr
     shell.run("bash -c true", timeout_s=1)  # bash waits until it may fork
     assert shell.run("echo $x; jobs -r").stdout == "1\n", "so it had to lose what it had started"
     shell.run("head -c 12000000 /dev/zero > first")
@@ -291,9 +316,8 @@ def test_limits_hold_between_commands(place: Box, shell: Session) -> None:
         place.write({"go": ""})
         assert becomes(CANARY, 0)
 
-    # Slowly: what grows at full speed may meet the kernel's limit between two looks.
-    grows = "import time\nx = []\nwhile True: x.append(bytearray(4 << 20)); time.sleep(0.02)"
-    breaks(f"python3 -c '{grows}'")
+    # Not much more: what goes on growing may meet the kernel's limit between two looks.
+    breaks("python3 -c 'import time; x = bytes([1]) * (136 << 20); time.sleep(300)'")
     done = shell.run("jobs -r; echo here")
     assert done.stdout == "here\n"
     assert "while no command ran, all but the shells was ended" in done.detail
@@ -324,7 +348,7 @@ def test_a_process_that_waits_for_its_child_by_vfork_holds_nothing_up(place: Box
         "    os._exit(0)\n"
     )
     place.write({"waits.py": code})
-    shell.run("python3 waits.py & sleep 0.3")
+    assert shell.run("python3 waits.py & until grep -q 'State:.D' /proc/$!/status; do :; done").status == "ok"
     assert set(place.export()) == {"waits.py"}
     assert shell.run("jobs -rp | wc -l").stdout == "1\n", "it was let go on"
 
@@ -371,7 +395,7 @@ def test_nothing_is_alive_after_close(sandbox: Sandbox) -> None:
 
 def becomes(name: str, number: int) -> bool:
     """Whether, soon, so many processes of this machine are called that."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if (
             sum(p.info["cmdline"][:1] == [name] for p in psutil.process_iter(["cmdline"], ad_value=[]))
@@ -401,7 +425,7 @@ def test_wrong_arguments_are_named(box: Box) -> None:
 
 @pytest.fixture(scope="module")
 def cells(sandbox: Sandbox) -> Iterator[Session]:
-    with sandbox.open(Limits(wall_s=20, memory_mb=300, output_kb=64, packages=("ipython",))) as box:
+    with sandbox.open(Limits(wall_s=60, memory_mb=300, output_kb=64, packages=("ipython",))) as box:
         yield box.session("ipython")
 
 

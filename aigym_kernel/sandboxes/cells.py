@@ -33,7 +33,25 @@ def _shell() -> Any:
         print(shell.InteractiveTB.stb2text(lines), file=sys.stderr)
 
     shell._showtraceback = show
+    shell.showtraceback = _undisturbed(shell.showtraceback)
     return shell
+
+
+def _undisturbed(report: Any) -> Any:
+    """Without interrupts meanwhile: the cell is over, and on a busy machine, where the report of its end
+    takes long, each further one would begin another report, and at last end the session."""
+
+    def undisturbed(*args: Any, **options: Any) -> None:
+        before: Any = None
+        with contextlib.suppress(ValueError):  # in another thread, which no interrupt reaches
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            report(*args, **options)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
+
+    return undisturbed
 
 
 def _read(descriptor: int, size: int) -> bytes:
@@ -70,11 +88,12 @@ def main() -> None:
         done = False
         try:
             signal.signal(signal.SIGINT, on_interrupt)
-            done = shell.run_cell(code, store_history=True).success
+            try:
+                done = shell.run_cell(code, store_history=True).success
+            finally:
+                on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         except BaseException:
             traceback.print_exc()
-        finally:
-            on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for stream in streams.values():
             with contextlib.suppress(Exception):  # closed
                 stream.flush()

@@ -43,6 +43,7 @@ OWNER_LABEL = "aigym-sandbox.owner"
 PACKAGES = "/opt/packages"  # where the Dockerfile puts Python packages
 NOBODY = 65534
 BUILD = "aigym sandbox build"
+GONE_S = 10  # for a container to be gone whose runner has ended
 
 
 class DockerSandbox:
@@ -100,6 +101,7 @@ class _AttachedLink:
         self._since = int(time.time())
         self._ready = bytearray()
         self._printed = bytearray()
+        self._hung_up = False
 
     def send(self, data: bytes, deadline: float) -> None:
         send_all(self._socket, data, deadline)
@@ -122,13 +124,20 @@ class _AttachedLink:
         return images.keep(name, archive, self.image)
 
     def hang_up(self) -> None:
+        self._hung_up = True
         hang_up(self._socket)
 
     def ended_for_memory(self) -> bool:
-        filters = {"container": self._name, "event": "oom"}
-        until = int(time.time()) + 2  # a second or two: the event may come after the end of the stream
-        with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
-            return any(self._client.events(since=self._since, until=until, filters=filters))
+        if self._hung_up:
+            return False
+        # It comes after the end of the stream, on a busy machine seconds after; hardly after the container.
+        for event, seconds in (["oom", "destroy"], GONE_S), (["oom"], 2):
+            filters = {"container": self._name, "event": event}
+            until = int(time.time()) + seconds
+            with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+                found = self._client.events(since=self._since, until=until, filters=filters, decode=True)
+                if next(iter(found), {}).get("Action") == "oom":
+                    return True
         return False
 
     def forget(self) -> None:

@@ -25,7 +25,7 @@ from aigym_kernel.tasks import Limits
 
 Open = Callable[[Limits, Mapping[str, str | bytes]], AbstractContextManager[Box]]
 #: What a compiler may use, whatever its program may.
-COMPILE = Limits(wall_s=10, memory_mb=1024, pids=256, disk_mb=256, output_kb=64)
+COMPILE = Limits(wall_s=30, memory_mb=1024, pids=256, disk_mb=256, output_kb=64)
 BUILT = ".program"  # the folder below /work that holds what was compiled
 _ENDS = 4000  # characters at the end of stderr where a runtime says that it got no memory
 

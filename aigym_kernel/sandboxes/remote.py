@@ -28,7 +28,7 @@ from aigym_kernel.sandboxes.protocol import Execution, Status
 from aigym_kernel.sandboxes.sessions import Kind, Session
 from aigym_kernel.tasks import Limits
 
-GRACE_S = 15.0  # beyond the wall limit: what a busy machine may need to end and answer a run
+GRACE_S = 60.0  # beyond the wall limit: what a busy machine may need to end a fork bomb and answer
 SHM_MB = 4
 OVERHEAD_MB = 32  # the runner's own memory
 HEADERS = 2048  # bytes beside a file's content in an archive

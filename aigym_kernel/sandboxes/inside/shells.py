@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 IDLE_S = 0.1  # how often the tree is looked at while no command runs
 PATIENCE_S = 1.0  # from the first SIGINT to the first SIGKILL; a broken limit starts with the latter
 AGAIN_S = 0.1  # between the rounds after that: a list of commands begins the next one, a loop another
-CLEAR_S = (
-    2.0  # from the first SIGINT to the end of everything but the shells: one may wait for an older child
-)
+CLEAR_S = 2.0  # from the first SIGINT to the end of all but the shells: one may wait for an older child
 GIVE_UP_S = 5.0  # from the first SIGINT to the end of the shell itself: a busy machine takes long to heed it
+STALL_S = 0.5  # what a pause counts at most: while the machine stands still, no shell can heed anything
+HALT_S = 20.0  # for all processes to be halted
 ASK_AGAIN = 3
 STATUS_BYTES = 65536  # a shell says less than this of one command
 
@@ -110,7 +110,7 @@ class _Command:
         self.said = b""
         self.asked = 0
         self.cause: Cause | None = None
-        self.stopped = 0.0  # when its end began, at the latest
+        self.since = self.looked = 0.0  # how long its end has been going on, and when that was counted
         self.next_round = 0.0
 
     def hear(self, piece: bytes) -> None:
@@ -127,16 +127,19 @@ class _Command:
         """Begin to end it, unless that has begun."""
         if self.cause is None:
             self.cause = cause
-            self.stopped = time.monotonic() - (0.0 if gently else PATIENCE_S)
+            self.since, self.looked = 0.0 if gently else PATIENCE_S, time.monotonic()
 
     def round(self, now: float) -> str:
         """What is due to end it: nothing, or a step."""
-        if self.cause is None or now < self.next_round:
+        if self.cause is None:
             return ""
-        since = now - self.stopped
-        self.next_round = now + (AGAIN_S if since >= PATIENCE_S else PATIENCE_S)
+        self.since += min(now - self.looked, STALL_S)
+        self.looked = now
+        if self.since < self.next_round:
+            return ""
+        self.next_round = self.since + (AGAIN_S if self.since >= PATIENCE_S else PATIENCE_S)
         steps = (("interrupt", PATIENCE_S), ("kill", CLEAR_S), ("clear", GIVE_UP_S))
-        return next((step for step, until in steps if since < until), "give up")
+        return next((step for step, until in steps if self.since < until), "give up")
 
 
 class Shells:
@@ -247,7 +250,7 @@ class Shells:
         try:
             os.kill(-1, signal.SIGSTOP)
             while any(process.state not in still for process in _processes()):
-                if time.monotonic() > started + 5:
+                if time.monotonic() > started + HALT_S:
                     raise OSError("the session's processes could not be halted")
                 if time.monotonic() > started + 0.5:
                     still = "TtZXD"  # one that waits for a child by vfork, which is halted
@@ -313,7 +316,7 @@ class Shells:
             # may have come just then; but if it is asked again and again, then it cannot report any more.
             if command.asked == ASK_AGAIN:
                 command.stop(("error", "the command took from the shell what it reports with"))
-                command.stopped = command.next_round = 0.0
+                command.since, command.next_round = GIVE_UP_S, 0.0
             feed(shell.script, memoryview(command.again))
             command.asked += 1
 
