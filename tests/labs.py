@@ -294,10 +294,10 @@ def running(home: Path, **variables: str) -> Iterator[Server]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a server, which ends its kernels first."""
+    """Ends a server, which ends its kernels first; kernels whose server is killed end by themselves."""
     process.terminate()
     try:
-        process.wait(timeout=120)
+        process.wait(timeout=60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

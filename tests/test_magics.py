@@ -49,12 +49,13 @@ def test_a_mistake_is_one_line() -> None:
     assert "Traceback" not in printed
 
 
+@pytest.mark.timeout(900)
 def test_a_run_is_shown_as_a_board() -> None:
     printed = ipython(
         "import aigym_kernel as aigym",
         "run = aigym.train('CartPole-v1', total_timesteps=2048)",
         "run",
-        "_ = run.wait(240)",
+        "_ = run.wait(600)",
         "from IPython.display import display\ndisplay(run)",
     )
     assert "Board(" in printed
