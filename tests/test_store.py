@@ -23,6 +23,7 @@ from hypothesis.extra import numpy as hnp
 from aigym_kernel.batches import Batch
 from aigym_kernel.errors import QueryError, StoreError, UnknownName
 from aigym_kernel.store import RunRecord, RunStatus, Store
+from aigym_kernel.store.records import settled
 from aigym_kernel.trajectories import Mark, Score, Step, Trajectory
 
 
@@ -739,8 +740,11 @@ def test_a_run_whose_process_is_gone_was_killed(store: Store) -> None:
     assert store.status("r1").state == "running", "a process of another host cannot be looked up"
     store.write_status("r1", RunStatus(state="running", pid=os.getpid(), heartbeat=1000.0))
     assert store.status("r1").state == "killed", "this process was born after that heartbeat"
-    store.write_status("r1", RunStatus(state="done", pid=child.pid))
+    done = RunStatus(state="done", pid=child.pid)
+    store.write_status("r1", done)
     assert store.status("r1").state == "done"
+    reads = iter([RunStatus(state="running", pid=child.pid), done])
+    assert settled(lambda: next(reads)) == done, "its last word came while its process was looked for"
 
 
 def test_a_folder_may_be_given_as_text(store: Store) -> None:

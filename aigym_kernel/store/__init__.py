@@ -28,7 +28,7 @@ from aigym_kernel.errors import check_whole
 from aigym_kernel.store.checking import Problem
 from aigym_kernel.store.compaction import Compacted
 from aigym_kernel.store.reader import Page
-from aigym_kernel.store.records import RunKind, RunRecord, RunState, RunStatus, settle
+from aigym_kernel.store.records import RunKind, RunRecord, RunState, RunStatus
 from aigym_kernel.store.rewinding import Rewound, rewind
 from aigym_kernel.store.store import Store
 from aigym_kernel.store.writer import Writer
@@ -51,7 +51,6 @@ __all__ = [
     "Writer",
     "load",
     "rewind",
-    "settle",
     "sql",
     "trajectories",
 ]

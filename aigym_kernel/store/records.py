@@ -2,7 +2,7 @@
 
     record = RunRecord(run_id="ppo-1", kind="train", name="ppo", config={}, provenance={})
     status = RunStatus(state="running", pid=os.getpid())
-    settle(status).state        "killed" when its process is gone without having said so
+    settled(read).state         "killed" when its process is gone without having said so
 
 Also here, because every file of the store that is ever replaced is replaced the same way: `replace_file`.
 This module knows nothing of segments, the index or SQL.
@@ -18,7 +18,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -114,17 +114,24 @@ class RunStatus:
         return cls(**_known(cls, data, needed=("state",)))
 
 
-def settle(status: RunStatus) -> RunStatus:
-    """The status as it really is: ``killed`` when it says that it goes on and its process is gone.
+def settled(read: Callable[[], RunStatus]) -> RunStatus:
+    """The status that ``read`` gives, as it really is: ``killed`` when it says that it goes on and its
+    process is gone.
 
     Only a process of this host can be looked up; a status from elsewhere is returned as it is. A
     process that is younger than the heartbeat is another one that was given the same number.
     """
+    status = read()
+    if not _gone(status):
+        return status
+    status = read()  # its last word may have come between the reading and the look at its process
+    return replace(status, state="killed") if _gone(status) else status
+
+
+def _gone(status: RunStatus) -> bool:
     if status.state not in ACTIVE or status.pid is None:
-        return status
-    if status.host != socket.gethostname() or _alive(status.pid, status.heartbeat):
-        return status
-    return replace(status, state="killed")
+        return False
+    return status.host == socket.gethostname() and not _alive(status.pid, status.heartbeat)
 
 
 def _alive(pid: int, heartbeat: float) -> bool:

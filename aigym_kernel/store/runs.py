@@ -7,12 +7,13 @@ rows(folder)        one row per run that can be read
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aigym_kernel.errors import StoreError, StoreWarning
 from aigym_kernel.store import schema
-from aigym_kernel.store.records import ACTIVE, R, RunRecord, RunStatus, from_file, settle
+from aigym_kernel.store.records import ACTIVE, R, RunRecord, RunStatus, from_file, settled
 
 _run_files: dict[str, tuple[tuple[int, int, int], Any]] = {}
 
@@ -44,7 +45,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         try:
             record = _run_file(RunRecord, path)
             path = place / "status.json"
-            status = settle(_run_file(RunStatus, path))
+            status = settled(partial(_run_file, RunStatus, path))
             found.append(_run_row(run_id, record, status))
         except (StoreError, OSError, TypeError, ValueError) as error:
             warnings.warn(f"{path} is unreadable, its run was skipped: {error}", StoreWarning, stacklevel=2)
@@ -75,6 +76,6 @@ def active(run_folder: Path) -> bool:
     if not path.exists():
         return False
     try:
-        return settle(from_file(RunStatus, path)).state in ACTIVE
+        return settled(partial(from_file, RunStatus, path)).state in ACTIVE
     except StoreError:
         return False

@@ -19,7 +19,7 @@ from aigym_kernel.store.records import (
     check_run_id,
     from_file,
     replace_file,
-    settle,
+    settled,
 )
 from aigym_kernel.store.schema import json_text
 from aigym_kernel.store.writer import Writer
@@ -93,7 +93,7 @@ class Store:
 
     def status(self, run_id: str) -> RunStatus:
         """The run's status, ``killed`` where its process is gone. Raises UnknownName for an unknown run."""
-        return settle(from_file(RunStatus, self._known_folder(run_id) / "status.json"))
+        return settled(lambda: from_file(RunStatus, self._known_folder(run_id) / "status.json"))
 
     def run_folder(self, run_id: str) -> Path:
         """Where the run's files are. Raises StoreError for an id that cannot name a folder."""

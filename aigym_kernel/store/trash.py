@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from functools import partial
 from pathlib import Path
 
 from aigym_kernel.errors import AigymError, StoreError, UnknownName
-from aigym_kernel.store.records import ACTIVE, RunStatus, cannot_write, from_file, settle, sync_folder
+from aigym_kernel.store.records import ACTIVE, RunStatus, cannot_write, from_file, settled, sync_folder
 
 # A process that has said nothing for so long records no more.
 SILENT_S = 86_400.0
@@ -74,7 +75,7 @@ def _check_over(run: Path) -> None:
     if not path.exists():
         return
     try:
-        status = settle(from_file(RunStatus, path))
+        status = settled(partial(from_file, RunStatus, path))
     except StoreError:
         return  # A damaged run can be deleted too.
     silent = time.time() - status.heartbeat > SILENT_S  # of another machine no more can be known
