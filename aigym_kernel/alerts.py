@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +34,8 @@ FALLEN = 0.5
 GONE = 0.01
 KL_HIGH = 0.1
 SLOW = 0.5
+ALIKE = 0.05
+"""Returns that differ by less than this share of their mean are the same."""
 FULL = 0.08
 _POINTS = 5
 _NOT_FINITE = "not finite"
@@ -59,6 +62,7 @@ class _Seen:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     free: Mapping[str, float]
+    goal: float | None
 
     @property
     def share(self) -> float:
@@ -90,6 +94,7 @@ def alerts(
     config: Mapping[str, Any],
     summary: Mapping[str, Any] | None = None,
     free: Mapping[str, float] | None = None,
+    goal: float | None = None,
 ) -> list[Alert]:
     """What is wrong as of ``step``, the worst first.
 
@@ -98,6 +103,7 @@ def alerts(
         config: the algorithm's configuration: fields named in the advice, with their values.
         summary: of the run's status (``eval_return_mean_before``, ``eval_return_mean``, ``warnings``).
         free: what is left of the memory as a share of all, by kind: ``{"memory": 0.05, "GPU memory": 0.3}``.
+        goal: the mean return at which the environment counts as solved, see `goal_of`.
     """
     seen = _Seen(
         series=series,
@@ -106,6 +112,7 @@ def alerts(
         config=config,
         summary=summary or {},
         free=free or {},
+        goal=goal,
     )
     found = [alert for rule in _RULES for alert in rule(seen)]
     # What else is wrong with its learning follows from that.
@@ -129,6 +136,7 @@ def of_run(store: Store, record: RunRecord, status: RunStatus) -> list[Alert]:
         total_steps=status.total_steps,
         config=config_of(record),
         summary=status.summary,
+        goal=goal_of(record),
     )
 
 
@@ -136,6 +144,13 @@ def config_of(record: RunRecord) -> dict[str, Any]:
     """The fields of a training's algorithm; empty for other runs."""
     found = record.config.get(str(record.config.get("algo")))
     return dict(found) if isinstance(found, Mapping) else {}
+
+
+def goal_of(record: RunRecord) -> float | None:
+    """The mean return at which gymnasium counts a run's environment as solved; None where nothing is said,
+    or what was given to the environment may change its rewards."""
+    spec = gymnasium.registry.get(str(record.config.get("env")))
+    return None if spec is None or record.config.get("env_kwargs") else spec.reward_threshold
 
 
 def html(found: Sequence[Alert]) -> str:
@@ -163,12 +178,16 @@ def _start(seen: _Seen) -> float | None:
     return float(y[: -(-len(y) // 3)].mean()) if len(y) else None
 
 
+def _latest_evaluation(seen: _Seen) -> float | None:
+    _, y = seen.points("eval_return_mean")
+    latest = float(y[-1]) if len(y) else seen.summary.get("eval_return_mean")
+    return latest if isinstance(latest, (int, float)) else None
+
+
 def _evaluations_rose(seen: _Seen, by: float) -> bool:
     """Whether the latest evaluation is above the first, where there are two."""
-    first, latest = (seen.summary.get(f"eval_return_mean{end}") for end in ("_before", ""))
-    _, y = seen.points("eval_return_mean")
-    latest = float(y[-1]) if len(y) else latest
-    return isinstance(first, (int, float)) and isinstance(latest, (int, float)) and latest > first + by
+    first, latest = seen.summary.get("eval_return_mean_before"), _latest_evaluation(seen)
+    return isinstance(first, (int, float)) and latest is not None and latest > first + by
 
 
 def _spread(seen: _Seen) -> float:
@@ -236,9 +255,28 @@ def _kl_high(seen: _Seen) -> list[Alert]:
     return [Alert(name="KL high", level="warn", text=text, advice=advice)]
 
 
+def _learnt(seen: _Seen) -> bool:
+    """Whether the goal is reached, the return rises to what it has never been, or all episodes give the same.
+    There is then next to no variance to explain: the values of a pole that never falls are all alike, and the
+    smallest error of them is larger than what they differ by. (SB3 and CleanRL give NaN where the variance
+    is 0, and do not judge.)"""
+    recent, latest = seen.recent("return_mean"), _latest_evaluation(seen)
+    now = float(recent.mean()) if len(recent) else None
+    if seen.goal is not None and any(value is not None and value >= seen.goal for value in (now, latest)):
+        return True
+    if now is None:
+        return False
+    before = seen.points("return_mean")[1][: -len(recent)]
+    low, high = seen.recent("return_q10"), seen.recent("return_q90")
+    alike = len(low) == len(high) > 0 and float(np.median(high - low)) <= ALIKE * abs(now)
+    return alike or (len(before) > 0 and now > float(before.max()))
+
+
 def _value_fit(seen: _Seen) -> list[Alert]:
     recent = seen.recent("explained_variance")
     if not len(recent) or seen.share < 2 * RECENT or (fit := float(np.median(recent))) >= 0:
+        return []
+    if _learnt(seen):
         return []
     text = f"The value function explains nothing (explained variance {fit:.2g}): advantages are noise."
     advice = f"Raise {seen.field('vf_coef')}, lower {seen.field('gamma')}, or scale the rewards."

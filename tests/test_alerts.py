@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aigym_kernel.alerts import Series, alerts, html
+from aigym_kernel.alerts import Series, alerts, html, of_run
+from aigym_kernel.store import RunRecord, RunStatus, Store
 from aigym_kernel.train.dqn import DQNConfig
 from aigym_kernel.train.ppo import PPOConfig, ppo
 
@@ -84,13 +86,8 @@ def test_a_collapse_is_told_once_it_lasts() -> None:
 
 
 def test_no_learning_is_told_after_a_good_share() -> None:
-    flat = made(
-        0.2, return_mean=lambda s: 21.0 + np.sin(50 * s), return_q10=lambda s: 12.0, return_q90=lambda s: 40.0
-    )
-    assert found(flat, summary={"eval_return_mean_before": 20.0}) == []
-    flat = made(
-        0.5, return_mean=lambda s: 21.0 + np.sin(50 * s), return_q10=lambda s: 12.0, return_q90=lambda s: 40.0
-    )
+    assert found(made(0.2, **FLAT), summary={"eval_return_mean_before": 20.0}) == []
+    flat = made(0.5, **FLAT)
     [alert] = alerts(
         flat,
         step=50_000,
@@ -125,6 +122,41 @@ def test_kl_value_fit_speed_and_memory() -> None:
     assert found(made(steps_per_second=lambda s: 9_000 if s < 0.7 else 3_000)) == ["slower"]
     assert found(made(steps_per_second=lambda s: 9_000 if s < 0.7 else 6_000)) == []
     assert found(made(return_mean=learns, **BAND), free={"memory": 0.03, "GPU memory": 0.5}) == ["memory"]
+
+
+NOISE: dict[str, Any] = {"explained_variance": lambda s: -2.0}
+
+
+def test_a_critic_is_blamed_where_something_is_left_to_learn() -> None:
+    assert found(made(0.5, **FLAT, **NOISE)) == ["no learning", "value fit"]
+    assert found(made(0.45, return_mean=learns, **BAND, **NOISE)) == [], "the return rises"
+    learnt = made(return_mean=learns, **BAND, **NOISE)  # to 420, episodes from 410 to 435
+    assert found(learnt) == found(learnt, goal=475.0) == ["value fit"]
+    assert found(learnt, goal=400.0) == []
+    assert found(learnt, goal=475.0, summary={"eval_return_mean": 500.0}) == []
+    same = dict.fromkeys(("return_mean", "return_q10", "return_q90"), lambda s: -200.0)
+    assert found(made(**same, **NOISE)) == ["no learning"], "no variance is there to be explained"
+
+
+@pytest.mark.parametrize(
+    ("env", "env_kwargs", "told"),
+    [
+        ("CartPole-v1", {}, []),
+        ("CartPole-v1", {"wrappers": [["ClipReward", {"max_reward": 9}]]}, ["value fit"]),
+        ("somebody's", {}, ["value fit"]),
+    ],
+)
+def test_a_run_has_its_goal_from_its_environment(
+    env: str, env_kwargs: dict[str, Any], told: list[str], tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    record = RunRecord(run_id="r", kind="train", name="x", config={"env": env, "env_kwargs": env_kwargs})
+    status = RunStatus(state="done", step=TOTAL, total_steps=TOTAL, summary={"eval_return_mean": 480.0})
+    store.add_run(record, status)
+    with store.writer("r") as writer:
+        for step in range(10_000, TOTAL + 1, 5_000):
+            writer.metrics(step, {"explained_variance": -2.0})
+    assert [alert.name for alert in of_run(store, record, status)] == told
 
 
 def test_what_the_run_says_itself_is_told_and_the_worst_comes_first() -> None:

@@ -146,6 +146,7 @@ class Watched:
             config=self.config if asked is None else {**self.config, "learning_rate": asked},
             summary=self.status.summary,
             free=free_memory() if self._goes_on_here else {},
+            goal=alerts.goal_of(self.record),
         )
 
     def steered(self) -> dict[str, Any]:
