@@ -3,9 +3,10 @@
     with watching(300, report_and_exit): ...        report_and_exit("Maze.step at maze.py:41 ...")
 
 A thread looks at the main thread's stack once a second: the same call of an environment's ``step`` or
-``reset`` for so many seconds is a hang, however long learning itself may take. Code that never lets Python's
-other threads run (a loop in C) cannot be seen from Python: `faulthandler` then writes the stack to standard
-error and ends the process, and the run counts as killed.
+``reset`` for so many seconds is a hang, however long learning itself may take. What counts is how often it
+has looked, not the clock: a process that was stopped, or had no turn, did not hang meanwhile. Code that never
+lets Python's other threads run (a loop in C) cannot be seen from Python: `faulthandler` then writes the stack
+to standard error and ends the process, and the run counts as killed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import faulthandler
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,6 +22,7 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 _CALLS = ("step", "reset")
+_GRACE_S = 60.0  # for which this thread may at least be without a turn
 
 
 @contextmanager
@@ -46,15 +47,15 @@ def watching(hang_after_s: float, hangs: Callable[[str], None]) -> Iterator[None
 
 def _watch(thread: int, hang_after_s: float, hangs: Callable[[str], None], ended: threading.Event) -> None:
     last: FrameType | None = None
-    since = time.monotonic()
-    while not ended.wait(min(1.0, hang_after_s / 4)):
+    seen, pause = 0.0, min(1.0, hang_after_s / 4)
+    while not ended.wait(pause):
         # As long as this thread gets its turn the alarm is put off again.
-        faulthandler.dump_traceback_later(2 * hang_after_s, exit=True)
+        faulthandler.dump_traceback_later(hang_after_s + max(hang_after_s, _GRACE_S), exit=True)
         frame = sys._current_frames().get(thread)
         call = _call(frame)
         if call is None or call is not last:
-            last, since = call, time.monotonic()
-        elif time.monotonic() - since >= hang_after_s and frame is not None:
+            last, seen = call, 0.0
+        elif (seen := seen + pause) >= hang_after_s and frame is not None:
             faulthandler.dump_traceback(all_threads=True)
             hangs(_where(call, frame))
             return

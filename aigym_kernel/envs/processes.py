@@ -4,8 +4,9 @@
     lane.ask("step", actions); heard = lane.answer()
 
 A process that ends, or an environment that takes longer than ``limit_s`` for one call, is an `EnvError` that
-names the environment, and its process is killed: nothing here waits for ever. Not a sandbox: what runs there
-may do all that this process may.
+names the environment, and its process is killed: nothing here waits for ever. What counts is for how many
+looks it does not come back, not the clock: while this process itself is stopped nobody hangs. Not a sandbox:
+what runs there may do all that this process may.
 
 The process is started afresh and not forked (a fork inherits the locks of torch's threads) and does not
 import the caller's ``__main__`` again (a script without a guard would run twice): a builder that was defined
@@ -38,7 +39,7 @@ from aigym_kernel.envs.episodes import AnyEnv, Group, Heard, Sort, batch
 from aigym_kernel.errors import AigymError, EnvError
 
 _LOOK_S = 0.5
-_TRACE_S = 5.0  # how long a process that hangs may take to say where
+_TRACE_S = 20.0  # how long a process that hangs may take to say where
 _START_S = 120.0
 """What a process may take at least to start and build one environment: it imports what that needs."""
 
@@ -94,12 +95,12 @@ class Process:
         Raises:
             EnvError: an environment raised, ended its process, or takes too long.
         """
-        seen, since = -1, time.monotonic()
+        seen, waited, pause = -1, 0.0, min(_LOOK_S, self._limit_s / 4)
         try:
-            while not self._pipe.poll(min(_LOOK_S, self._limit_s)):
+            while not self._pipe.poll(pause):
                 if (now := int(self._doing[1])) != seen:
-                    seen, since = now, time.monotonic()
-                elif time.monotonic() - since > self._limit_s:
+                    seen, waited = now, 0.0
+                elif (waited := waited + pause) >= self._limit_s:
                     raise EnvError(self._hangs())
             ok, value = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, ConnectionError):
@@ -134,7 +135,7 @@ class Process:
 
     def _died(self) -> str:
         try:
-            code = self._process.wait(5)
+            code = self._process.wait(30)  # its end of the pipe is closed before it is gone
         except subprocess.TimeoutExpired:
             code = 0
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
@@ -148,13 +149,15 @@ class Process:
         self._file.seek(0, os.SEEK_END)
         at = self._file.tell()
         self._process.send_signal(signal.SIGUSR1)
-        lines: list[str] = []
-        until = time.monotonic() + _TRACE_S
-        while not lines and time.monotonic() < until:
+        told, before, until = "", None, time.monotonic() + _TRACE_S
+        while told != before or not told:  # it is written in many small parts
+            if time.monotonic() > until:
+                break
             time.sleep(0.2)
+            before = told
             self._file.seek(at)
             told = self._file.read().decode(errors="replace")
-            lines = [line for line in told.splitlines() if "File" in line]
+        lines = [line for line in told.splitlines() if "File" in line]
         place = "\n".join(line for line in lines[:3] if __file__ not in line)
         return (
             f"{self._name}: {self._at_work()} has taken longer than {self._limit_s:g} s for one call and was "
