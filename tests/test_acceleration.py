@@ -22,8 +22,12 @@ ALGORITHMS = pytest.mark.parametrize(("train", "config"), [(ppo, PPO), (dqn, DQN
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Not that of /tmp: what was compiled there for other instructions of the processor ends this process."""
+    """Not that of /tmp: what was compiled there for other instructions of the processor ends this process.
+    Compiled here: each process that would help imports torch first, which takes longer."""
+    from torch._inductor import config
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "compile_threads", 1)
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
         yield
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from safetensors.numpy import load_file
 
 from aigym_kernel.errors import RunError
 from aigym_kernel.runs import Run, rollout, train
+from aigym_kernel.slots import take
 
 pytestmark = pytest.mark.usefixtures("store_dir")
 
 MEASURED = ["steps_per_second", "cpu_percent", "rss_mb"]
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
+def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -60,11 +62,16 @@ def slow_down(run: Run) -> None:
     os.utime(watched, (later, later))
 
 
-def test_a_killed_training_goes_on_and_nobody_can_tell() -> None:
-    asked: dict[str, Any] = {"total_timesteps": 60_000, "seed": 3, "record": 7, "evaluate_every": 25_000}
-    whole = train("CartPole-v1", **asked)
-    run = train("CartPole-v1", save_every_s=0.2, **asked)
+def test_a_killed_training_goes_on_and_nobody_can_tell(store_dir: Path) -> None:
+    asked: dict[str, Any] = {"total_timesteps": 40_960, "seed": 3, "record": 7, "evaluate_every": 15_000}
+    asked |= {"device": "cpu", "n_steps": 16, "n_minibatches": 2}  # 80 updates, 8 s at the pace of a game
+    store_dir.mkdir()
+    before = take(store_dir, "0", kind="cpu", limit=1, stopped=lambda: False)
+    assert before is not None
+    run = train("CartPole-v1", save_every_s=0.2, at_once=1, **asked)
     slow_down(run)
+    before.release()
+    whole = train("CartPole-v1", **asked)
     latest = run.folder / "artifacts" / "checkpoints" / "latest.safetensors"
     until(latest.exists, "a first checkpoint")
     first = latest.stat().st_mtime_ns
@@ -103,8 +110,15 @@ def test_a_killed_training_goes_on_and_nobody_can_tell() -> None:
 def test_a_training_killed_before_its_first_checkpoint_starts_anew() -> None:
     run = train("CartPole-v1", total_timesteps=50_000_000)
     until(lambda: len(run.metrics("entropy")) > 0, "something is recorded")
+    flushed, _ = stored_steps(run)
     os.kill(run.status().pid or 0, signal.SIGKILL)
     until(lambda: run.finished, "seen to be gone")
+    assert run.store.sql("select state from runs")["state"].tolist() == [run.status().state] == ["killed"]
+    with pytest.raises(RunError, match="was killed at step"):
+        run.wait()
+    with pytest.raises(RunError, match="has saved no policy"):
+        run.agent()
+    assert stored_steps(run)[0] == stored_steps(run)[1] >= flushed > 0
     before = run.metrics("entropy")
     run.resume().pause()
     until(lambda: run.status().state == "paused", "paused, with a checkpoint")
@@ -113,5 +127,5 @@ def test_a_training_killed_before_its_first_checkpoint_starts_anew() -> None:
     assert after[: len(before)] == before[: len(after)]
     run.save()
     run.stop()
-    assert run.wait(60).status().state == "stopped"
+    assert run.wait(120).status().state == "stopped"
     assert stored_steps(run)[0] == stored_steps(run)[1]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 
 from aigym_kernel.agents import random_agent, replay, scripted
 from aigym_kernel.envs import make
-from aigym_kernel.errors import AigymError, RunError, TrainingError, UnknownName
+from aigym_kernel.errors import AigymError, TrainingError, UnknownName
 from aigym_kernel.runs import Run, load_run, rollout, train
 from aigym_kernel.store import Store, sql
 
@@ -25,20 +22,11 @@ pytestmark = pytest.mark.usefixtures("store_dir")
 CONV = {"layers": [{"type": "conv", "filters": 4, "kernel_size": 3}, {"type": "flatten"}]}
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.05)
-
-
-def recorded_metrics(run: Run) -> list[tuple[Any, ...]]:
-    measured = ["steps_per_second", "cpu_percent", "rss_mb"]
-    frame = run.store.sql(
-        "select step, name, value from metrics where run_id = ? and not list_contains(?, name) order by all",
-        [run.id, measured],
-    )
-    return list(frame.itertuples(index=False, name=None))
 
 
 def test_a_training_ends_with_everything_recorded() -> None:
@@ -69,79 +57,17 @@ def collect_one(run: Run) -> Any:
     return trajectory
 
 
-def test_the_same_seed_gives_the_same_metrics() -> None:
-    first, second, other = (train("CartPole-v1", total_timesteps=4_000, seed=s) for s in (1, 1, 2))
-    for run in (first, second, other):
-        run.wait(120)
-    assert recorded_metrics(first) == recorded_metrics(second)
-    assert recorded_metrics(first) != recorded_metrics(other)
-
-
 def test_stopping_keeps_what_was_learnt() -> None:
     run = train("CartPole-v1", total_timesteps=50_000_000)
     until(lambda: run.status().step > 0, "first update")
     run.stop()
-    run.wait(60)
+    run.wait(120)
     status = run.status()
     assert status.state == "stopped"
     assert 0 < status.step < 50_000_000
     assert run.metrics("return_mean")
     assert collect_one(run).total_reward > 0
     run.stop()  # harmless
-
-
-def test_sigterm_stops_too() -> None:
-    run = train("CartPole-v1", total_timesteps=50_000_000)
-    until(lambda: run.status().step > 0, "first update")
-    os.kill(run.status().pid or 0, signal.SIGTERM)
-    assert run.wait(60).status().state == "stopped"
-
-
-def test_a_killed_run_is_called_killed_and_keeps_what_it_flushed() -> None:
-    run = train("CartPole-v1", total_timesteps=50_000_000)
-    until(lambda: len(run.metrics("entropy")) > 0, "first flush")
-    before = sql("select count(*) as n from steps")["n"][0]
-    os.kill(run.status().pid or 0, signal.SIGKILL)
-    until(lambda: run.finished, "seen to be gone")
-    assert run.status().state == "killed"
-    with pytest.raises(RunError, match="was killed at step"):
-        run.wait()
-    with pytest.raises(RunError, match="has saved no policy"):
-        run.agent()
-    after = sql("select count(*) as n, count(distinct (trajectory_id, t)) as d from steps")
-    assert after["n"][0] == after["d"][0] >= before > 0
-    assert sql("select state from runs")["state"].tolist() == ["killed"]
-
-
-class Breaks(gymnasium.Env[Any, Any]):
-    """Goes wrong in its 300th step."""
-
-    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
-    action_space = gymnasium.spaces.Discrete(2)
-
-    def __init__(self) -> None:
-        self.steps = 0
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        return np.zeros(2, np.float32), {}
-
-    def step(self, action: Any) -> Any:
-        self.steps += 1
-        if self.steps == 300:
-            raise ValueError("the board is gone")
-        return np.zeros(2, np.float32), 1.0, self.steps % 10 == 0, False, {}
-
-
-def test_an_environment_of_ones_own_and_one_that_breaks() -> None:
-    """A class made here cannot be imported by the run's process: it travels by value."""
-    run = train(lambda: Breaks(), n_envs=4, n_steps=100, n_minibatches=4, total_timesteps=4_000)
-    with pytest.raises(RunError, match="ValueError: the board is gone") as caught:
-        run.wait(120)
-    assert "log.txt" in str(caught.value)
-    assert run.status().state == "failed"
-    kept = sql("select count(*) as n, min(length) as short, max(length) as long from trajectories")
-    assert kept["n"][0] == 80  # two roll-outs of 4 x 100 steps in episodes of 10
-    assert (kept["short"][0], kept["long"][0]) == (10, 10)
 
 
 LOCK = threading.Lock()
@@ -161,7 +87,11 @@ LOCK = threading.Lock()
         ({"env": "CartPole-v1", "device": "warp"}, AigymError, "warp"),
         ({"env": "CartPole-v1", "env_kwargs": [1]}, AigymError, r"env_kwargs=\[1\] must be a mapping"),
         ({"env": "CartPole-v1", "store": 3}, AigymError, "store=3 is no Store"),
-        ({"env": lambda: (LOCK, Breaks())[1]}, TrainingError, "cannot be sent to the run's own process"),
+        (
+            {"env": lambda: (LOCK, make("CartPole-v1"))[1]},
+            TrainingError,
+            "cannot be sent to the run's own process",
+        ),
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(

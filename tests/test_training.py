@@ -3,7 +3,9 @@ fails with a reason, ends what hangs."""
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +17,14 @@ import pytest
 from aigym_kernel.errors import RunError, TrainingError
 from aigym_kernel.runs import Runs, train
 from aigym_kernel.store import sql
+from aigym_kernel.watchdog import _watch
 
 pytestmark = pytest.mark.usefixtures("store_dir")
 
 SHORT: dict[str, Any] = {"n_envs": 4, "n_steps": 50, "n_minibatches": 4, "n_epochs": 1}
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
+def until(condition: Callable[[], Any], what: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -125,15 +128,16 @@ def test_a_queued_run_stops_at_once() -> None:
     first.resume()
     until(lambda: first.status().state == "running", "has it back")
     Runs((first,)).stop()
-    assert first.wait(60).status().state == "stopped"
+    assert first.wait(120).status().state == "stopped"
     assert sql("select count(*) as n from trajectories where run_id = ?", [first.id])["n"][0] == 0
     assert first.metrics("return_mean")
 
 
 def test_an_environment_that_only_this_process_has_registered_is_trained_on() -> None:
     gymnasium.register("OnlyHere-v0", entry_point=Corridor, max_episode_steps=7)
-    run = train("OnlyHere-v0", total_timesteps=200, **SHORT).wait(120)
-    assert run.status().summary["eval_return_mean"] == 7
+    summary = train("OnlyHere-v0", total_timesteps=400, **SHORT).wait(120).status().summary
+    assert summary["eval_return_mean"] == 7
+    assert "warnings" not in summary, "it follows its seed"
 
 
 def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
@@ -154,6 +158,7 @@ def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
         with pytest.raises(RunError) as caught:
             run.wait(120)
         assert wrongs[wrong] in str(caught.value), wrong
+        assert "log.txt" in str(caught.value)
         assert run.status().state == "failed"
         log = run.folder / "log.txt"
         until(lambda log=log: "most recent call" in log.read_text(), f"{wrong}: a stack in the log")
@@ -165,11 +170,36 @@ def test_failures_have_a_reason_and_keep_what_was_recorded() -> None:
         Runs(tuple(started.values())).wait()
 
 
+@pytest.mark.parametrize(("looks", "hangs"), [(3, False), (6, True)])
+def test_a_process_that_stood_still_does_not_hang(looks: int, hangs: bool) -> None:
+    """Time passes between two looks without the environment having had a turn."""
+    told: list[str] = []
+
+    class Stopped(threading.Event):
+        left = looks
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.left -= 1
+            time.sleep(0.5 if self.left == 1 else 0)
+            return self.left < 0
+
+    class Waits(Corridor):
+        def step(self, action: Any) -> Any:
+            given = (threading.get_ident(), 0.4, told.append, Stopped())
+            watchdog = threading.Thread(target=_watch, args=given)
+            watchdog.start()
+            watchdog.join()
+
+    try:
+        Waits().step(0)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    assert [where.split(" at ")[0] for where in told] == ["Waits.step"] * hangs
+
+
 def test_an_environment_without_a_seed_is_noticed() -> None:
-    good = train(corridor(""), total_timesteps=400, **SHORT)
-    bad = train(corridor("unseeded"), total_timesteps=400, **SHORT)
-    assert "warnings" not in good.wait(60).status().summary
-    [warning] = bad.wait(60).status().summary["warnings"]
+    run = train(corridor("unseeded"), total_timesteps=400, **SHORT)
+    [warning] = run.wait(120).status().summary["warnings"]
     assert "does not follow its seed" in warning
     assert "self.np_random" in warning
 
@@ -177,7 +207,7 @@ def test_an_environment_without_a_seed_is_noticed() -> None:
 def test_out_of_memory_is_advice_with_numbers() -> None:
     run = train("CartPole-v1", n_steps=2**33)
     with pytest.raises(RunError, match=r"out of memory: .*iB more was needed, .*iB .*free; take .*n_envs"):
-        run.wait(60)
+        run.wait(120)
 
 
 def test_seeds_that_cannot_be() -> None:
