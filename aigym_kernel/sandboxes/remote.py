@@ -29,6 +29,7 @@ from aigym_kernel.sandboxes.sessions import Kind, Session
 from aigym_kernel.tasks import Limits
 
 GRACE_S = 60.0  # beyond the wall limit: what a busy machine may need to end a fork bomb and answer
+HELLO_S = 60.0  # for a new box to answer
 SHM_MB = 4
 OVERHEAD_MB = 32  # the runner's own memory
 HEADERS = 2048  # bytes beside a file's content in an archive
@@ -81,7 +82,7 @@ class RunnerBox:
         self._worn = False  # the kernel killed in it: nobody should have it next
         self._end = end or (lambda _sound: link.close())
         try:
-            self._exchange(b"", 30)
+            self._exchange(b"", HELLO_S)
         except SandboxError as error:
             printed = self._finish(sound=False)
             raise SandboxError(printed.strip() or str(error)) from None

@@ -40,7 +40,7 @@ from aigym_kernel.tasks import Limits
 Kind = Literal["bash", "ipython"]
 
 ENDED = "the session has ended: "  # how the runner, too, says it
-START_S = 30.0  # for the program to begin; IPython takes about half a second
+START_S = 120.0  # for the program to begin; IPython takes half a second, on a busy machine 20
 STATUS_AT = 61  # the descriptor for exit codes: scripts use the lowest ones, bash itself the highest
 _NO_TERMINAL = re.compile(
     r"^bash: \[\d+: \d+ \(\d+\)\] tcsetattr: Inappropriate ioctl for device\n", re.MULTILINE
