@@ -18,7 +18,18 @@ LOST = {("dqn", "Snake", seed): ("error", "ValueError: no board") for seed in ra
 def test_a_condition_is_metric_operator_number() -> None:
     assert parse("return_mean<4e2") == Condition(metric="return_mean", operator="<", number=400.0)
     assert parse(" pass@1 >= 0.5 ") == Condition(metric="pass@1", operator=">=", number=0.5)
-    for wrong in ("", "return_mean", "return_mean < ", "< 4", "a < b", "a < nan", "a = 4", "a < 4 5"):
+    assert parse("größe in m != -1") == Condition(metric="größe in m", operator="!=", number=-1.0)
+    for wrong in (
+        "",
+        "return_mean",
+        "return_mean < ",
+        "< 4",
+        "a < b",
+        "a < nan",
+        "a = 4",
+        "a < 4 5",
+        "a < 1 and b > 0",
+    ):
         with pytest.raises(BenchError, match='such as "return_mean < 400"'):
             parse(wrong)
 

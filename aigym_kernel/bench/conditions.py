@@ -31,7 +31,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_FORM = re.compile(r"\s*(?P<metric>[^\s<>=!]+)\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<number>\S+)\s*")
+_FORM = re.compile(r"(?P<metric>[^<>=!]*[^<>=!\s])\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<number>\S+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def parse(text: str) -> Condition:
     Raises:
         BenchError: the text is no METRIC OP NUMBER.
     """
-    match = _FORM.fullmatch(text)
+    match = _FORM.fullmatch(text.strip())
     try:
         number = float(match["number"]) if match else math.nan
     except ValueError:
