@@ -59,6 +59,7 @@ def test_a_bench_is_watched_opened_and_stopped(lab: Lab) -> None:
         lab.page.keyboard.press(key)
     lab.wait(f"{PANEL} pre:has-text('an odd seed')")
     assert lab.page.evaluate(f"{ACTIVE}.ariaLabel") == "wait 0.0, seed 1: failed, error"
+    assert "what a cell reports counts once it is done" in lab.text(PANEL)  # it had reported when it failed
     lab.shot("bench-failed-light-1280", BENCH)
 
     # A click on one that is done: facts, its notebook in a frame, what it played.

@@ -86,7 +86,7 @@ function factsNode({ parameters, attempts, metrics, notes, files, progress }) {
     h("section", {}, h("h4", {}, "Metrics"), metrics.length
       ? plainTable(["name", "value", ""], metrics.map(([name, value, direction, measured]) =>
         [name, h("span", { class: "aigym-number" }, formatNumber(value)), `${direction} is better${measured ? ", measured by a clock" : ""}`]), "metrics")
-      : h("p", { class: "aigym-dull" }, "none reported yet")));
+      : h("p", { class: "aigym-dull" }, "none: what a cell reports counts once it is done")));
   return [...going, lists, ...tried, ...notes.map((note) => h("p", {}, note)),
     h("h4", {}, "Files"), plainTable(["what", "where"], files.map(([what, path]) => [what, h("code", {}, path)]), "files")];
 }
