@@ -9,10 +9,12 @@ from typing import NoReturn
 
 import hypothesis
 import pytest
-from labs import browser, lab, server, shared_lab
 
 from aigym_kernel import settings
 from aigym_kernel.sandboxes import check
+
+pytest.register_assert_rewrite("labs")
+from labs import browser, lab, server, shared_lab  # noqa: E402
 
 __all__ = ["browser", "lab", "missing", "sandbox", "server", "shared_lab", "store_dir"]
 

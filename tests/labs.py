@@ -219,8 +219,8 @@ def watch(page: Any, requests: list[str], problems: list[str]) -> None:
     page.set_default_timeout(WAIT_MS)
     page.on("request", lambda request: requests.append(request.url))
     page.on("websocket", lambda socket: requests.append(socket.url))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
+    page.on("console", lambda m: problems.append(f"{m.text}\n{m.location}") if m.type == "error" else None)
 
 
 def strangers(requests: list[str], *own: str) -> list[str]:

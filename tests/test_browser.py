@@ -128,9 +128,11 @@ def test_mouse_and_keys_move_the_widget_and_leave_the_notebook_alone(shared_lab:
     keyboard.press("j")
     below = chosen(lab)
     assert below != first
+    opened = "document.querySelector('.aigym-facts').innerText.includes('{}')"
+    lab.expect(opened.format(below))  # what is opened later pauses what plays then
     keyboard.press("k")
     assert chosen(lab) == first
-    lab.expect(f"document.querySelector('.aigym-facts').innerText.includes('{first}')")
+    lab.expect(opened.format(first))
     for key in ("b", "x", "a", "d", "d", "m", "y", "c", "v", "z", "Enter", "Shift+Enter", "0", "0"):
         keyboard.press(key)
     keyboard.press("End")

@@ -206,5 +206,7 @@ def test_notebook_7_shows_and_plays_it_and_keeps_its_cells(lab: Lab) -> None:
     page.keyboard.press("?")
     assert page.locator(f"{ROOT} .aigym-keys").is_visible()
     lab.shot("notebook-7", ROOT)
-    # Notebook's own: one of its plug-ins finds no settings beside JupyterLab's.
-    lab.problems[:] = [problem for problem in lab.problems if "(reading 'schema')" not in problem]
+    page.close()  # nothing is told after that
+    # Notebook's own: one of its plug-ins finds no settings beside JupyterLab's. A widget's code is in a blob.
+    ours = [told for told in lab.problems if "/static/notebook/" not in told or "blob:" in told]
+    lab.problems[:] = ours
