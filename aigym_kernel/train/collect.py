@@ -35,7 +35,7 @@ from aigym_kernel.train.spaces import check_spaces
 
 RECENT = 100
 """`Finished` looks at so many of the latest episodes."""
-_DEEPEST = 50  # infos are kept down to here: one may hold itself
+_DEEPEST = 12  # infos are kept down to here: one may hold itself, and more than once
 Part = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 """Observations, actions and rewards of one stretch of an episode."""
 
