@@ -419,11 +419,18 @@ def bwrap() -> None:
     _require("bwrap")
 
 
-def test_a_box_whose_runner_died_is_replaced(bwrap: None) -> None:
+@pytest.mark.parametrize("greeted", [False, True])
+def test_a_box_whose_runner_died_is_replaced(bwrap: None, greeted: bool) -> None:
     with Pool("bwrap", size=1) as pool:
         assert lease(pool, "print(1)") == "1\n"
-        _kill(_inside(pool), "/opt/bin/python3")
+        (waits,) = pool._boxes
+        if greeted:  # it has been made ready
+            waits.link.wait(time.monotonic() + 90)
+        inside = _inside(pool)
+        _kill(inside, "/opt/bin/python3")
+        psutil.wait_procs(inside, timeout=90)
         assert lease(pool, "print(2)") == "2\n"
+        assert waits not in pool._boxes
 
 
 def test_a_runner_that_vanishes_under_a_lease_is_a_sandbox_error(bwrap: None) -> None:
