@@ -199,8 +199,11 @@ def test_notebook_7_shows_and_plays_it_and_keeps_its_cells(lab: Lab) -> None:
     mode = "window.jupyterapp.shell.currentWidget.content.mode"
     before = page.evaluate(mode)
     page.locator(f"{ROOT} .aigym-grid").focus()
+    row = f"document.querySelector('{ROOT} .aigym-row[aria-current=true]').dataset.id"
+    opened = f"document.querySelector('{ROOT} .aigym-facts').innerText.includes({row})"
     for key in ("b", "d", "d", "m", "y", "v", "z", "0", "0", "Enter", "Shift+Enter", "j", "k", "ArrowRight"):
         page.keyboard.press(key)
+        lab.expect(opened)  # what is opened later begins at its first step
     assert (lab.cells(), page.evaluate(mode)) == (cells, before)
     lab.expect("document.querySelector('.aigym-explorer input[type=range]')?.value >= 1")
     page.keyboard.press("?")
