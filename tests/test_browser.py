@@ -113,9 +113,10 @@ def test_it_reads_well_narrow_and_dark(shared_lab: Lab) -> None:
     lab.theme("JupyterLab Light")
 
 
-def test_mouse_and_keys_move_the_widget_and_leave_the_notebook_alone(shared_lab: Lab) -> None:
-    lab = shared_lab
-    open_explorer(lab)
+def test_mouse_and_keys_move_the_widget_and_leave_the_notebook_alone(lab: Lab) -> None:
+    lab.open("keys.ipynb", RECORD, EXPLORE)
+    lab.wait(ROW)
+    lab.expect("document.querySelector('.aigym-player input[type=range]') !== null")
     cells = lab.cells()
     lab.page.locator(f"{ROW}:has-text('hungry')").nth(2).click()
     lab.answered()
@@ -133,6 +134,7 @@ def test_mouse_and_keys_move_the_widget_and_leave_the_notebook_alone(shared_lab:
     keyboard.press("k")
     assert chosen(lab) == first
     lab.expect(opened.format(first))
+    lab.answered()
     for key in ("b", "x", "a", "d", "d", "m", "y", "c", "v", "z", "Enter", "Shift+Enter", "0", "0"):
         keyboard.press(key)
     keyboard.press("End")
