@@ -13,7 +13,8 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from aigym_kernel.sandboxes import (
 )
 from aigym_kernel.sandboxes.containers import OWNER_LABEL
 from aigym_kernel.sandboxes.owners import Owner
+from aigym_kernel.sandboxes.remote import RunnerBox
 
 TIGHT = Limits(wall_s=60, memory_mb=128, pids=24, disk_mb=16, output_kb=64)
 CANARY = "canary-7f3a"
@@ -388,6 +390,32 @@ time.sleep(60)
     assert (done.status, done.exit_code) == ("memory_limit", None), done
 
 
+@pytest.mark.parametrize("how", ["run", "session"])
+def test_what_the_kernel_ends_between_two_looks_ends_the_rest(how: str) -> None:
+    _require("bwrap")
+    sandbox = open_sandbox("bwrap")
+    if sandbox.memory != "cgroup":
+        pytest.skip("no memory control group here")
+    command = "sleep 3; python3 -c 'x = bytearray(400_000_000)'; sleep 60"
+    with sandbox.open(replace(TIGHT, wall_s=20)) as box, ThreadPoolExecutor(1) as pool:
+        assert isinstance(box, RunnerBox)
+        group = box._link.group
+        assert group is not None
+        (runner,) = psutil.Process(group.parent).children()
+        if how == "session":
+            done = pool.submit(box.session().run, command)
+        else:
+            done = pool.submit(box.run, ["bash", "-c", command])
+        while "sleep" not in {each.name() for each in runner.children(recursive=True)}:
+            time.sleep(0.01)
+        runner.suspend()  # as a busy machine does
+        while not group.end().killed and not done.done():
+            time.sleep(0.01)
+        runner.resume()
+        execution = done.result()
+    assert (execution.status, execution.exit_code) == ("memory_limit", None), execution
+
+
 def test_peak_memory_of_a_fast_program_is_known(sandbox: Sandbox) -> None:
     if sandbox.name != "bwrap" or sandbox.memory != "cgroup":
         pytest.skip("a container's control group is the daemon's")
@@ -540,7 +568,7 @@ def test_no_privileges(python: Callable[..., Execution]) -> None:
 def test_nothing_is_alive_afterwards(python: Callable[..., Execution], box: Box) -> None:
     code = (
         "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
-        "        open('alive', 'w').write('yes'); time.sleep(60)\n    os._exit(0)\n"
+        "        open('new', 'w').write('yes'); os.rename('new', 'alive'); time.sleep(60)\n    os._exit(0)\n"
         "os.wait()\nwhile not os.path.exists('alive'): time.sleep(0.01)\nprint('done', flush=True)"
     )
     done = python(code)

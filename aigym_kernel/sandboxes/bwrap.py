@@ -7,7 +7,8 @@ the host: no home folder, no environment variable, no network, no installed Pyth
 ``Limits.packages`` and what they require.
 
 Limits: memory, CPU time and processes are watched by the runner. Where this user may make control groups
-(`cgroups`; root mostly), the box is in one, which also counts what no process maps, such as filled pipes;
+(`cgroups`; root mostly), the box is in one, which also counts what no process maps, such as filled pipes,
+and which the runner reads, to hear of what the kernel ended between two looks;
 elsewhere each process has an address-space limit. `BwrapSandbox.memory` says which. A container has one
 CPU, where a box here may use all of them. With ``Limits(network=True)`` a box shares this machine's network,
 its loopback too.
@@ -159,7 +160,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
     begun = starter()
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as failed:
         passed: list[int] = []
 
         def data(content: bytes) -> str:
@@ -174,15 +175,18 @@ def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
         arguments += _packages(limits.packages, begun)
         arguments += [*(_network(data) if limits.network else ()), *(_gpus(gpus) if gpus else ())]
         arguments += _disks(limits)
+        if group := cgroups.make(bytes_in_memory(limits, level)):
+            failed.callback(group.remove)
+            arguments += ["--ro-bind", str(group.folder), group.inside_at]
         arguments += ["--remount-ro", "/", "--chdir", "/work"]
         arguments += _resident() if level else [_interpreter(), "-I", "-S"]
         arguments += ["-c", inside.BOOT]
         ours, theirs = socket.socketpair()
+        failed.callback(ours.close)
         stack.callback(theirs.close)
         printed = os.memfd_create("printed")
+        failed.callback(os.close, printed)
         nobody = NOBODY if begun.drop else None
-
-        group = cgroups.make(bytes_in_memory(limits, level))
 
         def start() -> subprocess.Popen[bytes]:
             with group.inside() if group else contextlib.nullcontext():
@@ -200,14 +204,8 @@ def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
                     extra_groups=None if nobody is None else (),
                 )
 
-        try:
-            process = begun.call(start)
-        except BaseException:
-            ours.close()
-            os.close(printed)
-            if group:
-                group.remove()
-            raise
+        process = begun.call(start)
+        failed.pop_all()
     if group:
         group.parent = process.pid
     link = _ProcessLink(process, ours, printed, group)

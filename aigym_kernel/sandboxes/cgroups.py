@@ -54,6 +54,8 @@ class Group:
     def __init__(self, place: Place, folder: Path) -> None:
         self.folder = folder
         self.parent = 0  # the process whose children belong into the group, once there is one
+        #: Where a box sees it, read only: its runner hears of the kernel's kills as one in a container does.
+        self.inside_at = "/sys/fs/cgroup" if place.version == 2 else "/sys/fs/cgroup/memory"
         self._place = place
         self._names = _FILES[place.version]
         self._before = (0, 0, 0, 0)

@@ -192,7 +192,8 @@ class Shells:
             for shell in living:
                 if shell.pid in self._tree.ended:
                     self._bury(shell, verdict(self._tree.ended[shell.pid], None, b"", self._limits)[2])
-            if cause := too_much(self._limits) if any(flood) else self._tree.excess():
+            excess = too_much(self._limits) if any(flood) else self._tree.excess()
+            if cause := excess or self._tree.struck():
                 self._note = f"while no command ran, all but the shells was ended: {cause[1]}"
                 # What broke the limit may be gone already, by the kernel's hand: then it was no shell.
                 if not self._end_others() and (any(flood) or self._tree.excess()):
