@@ -27,11 +27,12 @@ from typing import Any
 import numpy as np
 
 from aigym_kernel import carried, settings
-from aigym_kernel.batches import Update
+from aigym_kernel.batches import Batch, Update
 from aigym_kernel.control import Reader
 from aigym_kernel.devices import Meter, out_of_memory
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.replay import retrace
+from aigym_kernel.errors import StoreError
 from aigym_kernel.keeping import Keeper
 from aigym_kernel.live import Live
 from aigym_kernel.options import Options
@@ -40,6 +41,7 @@ from aigym_kernel.slots import Slot
 from aigym_kernel.store import Rewound, RunRecord, Writer
 from aigym_kernel.store.records import replace_file
 from aigym_kernel.train import ALGORITHMS, evaluate
+from aigym_kernel.train.finished import finished_before
 from aigym_kernel.trajectories import Trajectory
 
 EVALUATION_SEED = 10_000
@@ -134,6 +136,10 @@ class Training:
                     update = updates.send(message)
                 except StopIteration:
                     break
+                except Exception as problem:
+                    with suppress(StoreError):  # the first problem is the one to hear of
+                        self._record(finished_before(problem))
+                    raise
                 if update.step == 0 and resume is None:
                     self._begin(update)
                 elif update.step > self._from:
@@ -160,8 +166,7 @@ class Training:
 
     def _take(self, update: Update) -> None:
         """Record an Update, and evaluate and save when it is time to."""
-        batch = self._keeper.choose(update.trajectories)
-        self._writer.batch(batch if self._rewound is None else self._rewound.renamed(batch))
+        self._record(update.trajectories)
         self._writer.metrics(update.step, {**update.metrics, **self._meter.read(self._device)})
         if "return_mean" in update.metrics:
             self._report(update.step, {"return_mean": update.metrics["return_mean"]})
@@ -179,6 +184,11 @@ class Training:
                 self._write(update, "best")
         if time.perf_counter() - self._saved >= self._options.save_every_s:
             self._save(update)
+
+    def _record(self, finished: Batch) -> None:
+        """Those that are to be kept."""
+        batch = self._keeper.choose(finished)
+        self._writer.batch(batch if self._rewound is None else self._rewound.renamed(batch))
 
     def _evaluate(self, update: Update) -> float:
         """The mean return on seeds of its own. Recorded where evaluations were asked for."""

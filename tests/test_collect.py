@@ -12,7 +12,8 @@ from test_batches import batch
 from aigym_kernel.batches import join
 from aigym_kernel.envs.replay import resimulate
 from aigym_kernel.envs.vector import make_vec
-from aigym_kernel.train.collect import RECENT, Collector, Finished, Rollout
+from aigym_kernel.train.collect import Collector, Rollout
+from aigym_kernel.train.finished import RECENT, Finished
 from aigym_kernel.train.networks import Policy
 
 

@@ -14,6 +14,7 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_ppo import Constant as Poisoned
 from torch import nn
 
 from aigym_kernel.batches import Update, empty
@@ -21,6 +22,7 @@ from aigym_kernel.errors import AigymError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, DQNConfig, Policy, dqn, evaluate
 from aigym_kernel.train.collect import Rollout
 from aigym_kernel.train.dqn import Learner, epsilon, targets
+from aigym_kernel.train.finished import finished_before
 from aigym_kernel.train.replay import Replay, _SumTree
 
 BOX = spaces.Box(-1, 1, (3,), np.float32)
@@ -517,6 +519,14 @@ def test_a_target_network_follows_batch_normalisation_too() -> None:
 def test_a_network_that_has_broken_ends_the_training() -> None:
     with pytest.raises(TrainingError, match=r"dqn: by step 1,\d+ weights .* NaN .*lower learning_rate"):
         last(dqn("CartPole-v1", tiny(learning_rate=1e30)))
+
+
+def test_what_finished_before_an_environment_failed_is_not_lost() -> None:
+    with pytest.raises(TrainingError, match="NaN or infinite reward") as caught:
+        list(dqn(lambda: Poisoned(poison=(30, "reward")), tiny()))
+    finished = finished_before(caught.value)
+    assert finished.lengths.tolist() == [5] * 20, "of roll-outs of four steps, and of the last one"
+    assert len(set(finished.seeds)) == 20
 
 
 def test_episodes_that_cannot_be_restored_begin_anew_and_are_counted(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import AigymError, EnvError, TrainingError, UnknownName
 from aigym_kernel.train import ALGORITHMS, DQNConfig, Policy, PPOConfig, evaluate, ppo
 from aigym_kernel.train.collect import Collector
+from aigym_kernel.train.finished import finished_before
 from aigym_kernel.train.networks import one_thread
 from aigym_kernel.train.ppo import check, learn
 from aigym_kernel.train.samples import gae, samples
@@ -249,9 +250,10 @@ def test_an_exception_of_the_environment_closes_them_too() -> None:
         def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
             raise ZeroDivisionError(1)
 
-    with pytest.raises(EnvError, match="environment 0 raised ZeroDivisionError: 1, in step 1 of"):
+    with pytest.raises(EnvError, match="environment 0 raised ZeroDivisionError: 1, in step 1 of") as caught:
         list(ppo(lambda: Broken(on_close=lambda: closed.append(1)), tiny()))
     assert len(closed) == 5
+    assert len(finished_before(caught.value)) == 0
 
 
 SPACES: list[tuple[gymnasium.Space[Any], gymnasium.Space[Any]]] = [
@@ -316,15 +318,22 @@ def test_an_environment_that_cannot_be_built_or_has_no_space_is_told() -> None:
 
 @pytest.mark.parametrize("kind", ["observation", "reward"])
 def test_a_nan_is_caught_where_it_appears(kind: str) -> None:
-    with pytest.raises(
-        TrainingError, match=rf"Constant gave a NaN or infinite {kind} at environment step 80"
-    ):
+    says = f"Constant gave a NaN or infinite {kind} at environment step 80"
+    with pytest.raises(TrainingError, match=says) as caught:
         list(ppo(lambda: Constant(poison=(20, kind)), tiny()))
+    finished = finished_before(caught.value)
+    assert finished.lengths.tolist() == [5] * 12, "what had finished is not lost with its roll-out"
+    assert finished.rewards.tolist() == [1.0] * 60
 
 
 def test_a_network_that_has_broken_ends_the_training() -> None:
-    with pytest.raises(TrainingError, match=r"ppo: by step 128 weights .* NaN .* \(1e\+30 now\)"):
+    with pytest.raises(TrainingError, match=r"ppo: by step 128 weights .* NaN .* \(1e\+30 now\)") as caught:
         list(ppo("Pendulum-v1", tiny(learning_rate=1e30)))
+    assert len(finished_before(caught.value)) == 0
+    wrapped = lambda: gymnasium.wrappers.TimeLimit(gymnasium.make("Pendulum-v1"), 10)  # noqa: E731
+    with pytest.raises(TrainingError, match="NaN") as caught:
+        list(ppo(wrapped, tiny(learning_rate=1e30)))
+    assert len(finished_before(caught.value)) == 12
 
 
 def test_a_nan_in_a_final_observation_is_caught_too() -> None:

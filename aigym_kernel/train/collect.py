@@ -5,8 +5,7 @@
     rollout.observations, rollout.actions, rollout.rewards, rollout.dones, rollout.trajectories
 
 Trajectories are cut out of the roll-outs' arrays, all that finished in one at once: nothing is done per step
-of an environment. `Finished` keeps the figures of the latest. Not a place to learn from the data: that is the
-algorithm's file.
+of an environment. Not a place to learn from the data: that is the algorithm's file.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ from aigym_kernel.train.networks import Policy
 from aigym_kernel.train.outlines import outline
 from aigym_kernel.train.spaces import check_spaces
 
-RECENT = 100
-"""`Finished` looks at so many of the latest episodes."""
 _DEEPEST = 12  # infos are kept down to here: one may hold itself, and more than once
 Part = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
 """Observations, actions and rewards of one stretch of an episode."""
@@ -88,40 +85,6 @@ class Rollout:
     trajectories: Batch
     policy_state: torch.Tensor | None = None
     starts: NDArray[np.bool_] | None = None
-
-
-class Finished:
-    """Return and length of the last `RECENT` finished episodes of a training, as metrics."""
-
-    def __init__(self) -> None:
-        self._returns = np.zeros(0)
-        self._lengths = np.zeros(0, np.int64)
-
-    def add(self, batch: Batch) -> None:
-        """Episodes that finished, oldest first."""
-        self._returns = np.concatenate([self._returns, batch.returns])[-RECENT:]
-        self._lengths = np.concatenate([self._lengths, batch.lengths])[-RECENT:]
-
-    def metrics(self) -> dict[str, float]:
-        """``return_mean``, ``return_q10`` and ``return_q90`` (a tenth of the episodes is below, above),
-        ``length_mean``; nothing before an episode has finished."""
-        if not len(self._returns):
-            return {}
-        low, high = np.quantile(self._returns, (0.1, 0.9)).tolist()
-        return {
-            "return_mean": float(self._returns.mean()),
-            "return_q10": low,
-            "return_q90": high,
-            "length_mean": float(self._lengths.mean()),
-        }
-
-    def state(self) -> dict[str, Any]:
-        """What `restore` needs."""
-        return {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
-        self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
 
 
 class _Ends:
@@ -178,10 +141,12 @@ class Collector:
         self._open: list[list[Part]] = [[] for _ in range(envs.num_envs)]
 
     def collect(self, policy: Policy, n_steps: int, generator: torch.Generator) -> Rollout:
-        """Take ``n_steps`` steps in every environment.
+        """Take ``n_steps`` steps in every environment. What is raised carries the trajectories that had
+        finished by then (`finished.finished_before`).
 
         Raises:
             TrainingError: an observation or reward is NaN or infinite.
+            EnvError: see `envs.vector`.
         """
         if isinstance(self._envs, SnakeTorchEnv):
             return self._collect_there(self._envs, policy, n_steps, generator)
@@ -200,18 +165,25 @@ class Collector:
             self._memory = before.to(policy.device)
         remembered = self._memory
         act = fast.actor(policy, shape[1]) or partial(self._act, policy)
-        for t in range(n_steps):
-            starts[t] = self._begun
-            sampled.append(act(observations[t], generator))
-            taken.append(policy.to_env(sampled[-1]))
-            after, rewards[t], terminated, truncated, infos = self._envs.step(taken[-1])
-            self._steps += shape[1]
-            self._check(after, "observation")
-            self._check(rewards[t], "reward")
-            dones[t] = self._begun = terminated | truncated
-            observations[t + 1] = after
-            if dones[t].any():
-                self._note(ends, t, terminated, truncated, infos)
+        try:
+            for t in range(n_steps):
+                starts[t] = self._begun
+                sampled.append(act(observations[t], generator))
+                taken.append(policy.to_env(sampled[-1]))
+                after, rewards[t], terminated, truncated, infos = self._envs.step(taken[-1])
+                self._steps += shape[1]
+                self._check(after, "observation")
+                self._check(rewards[t], "reward")
+                dones[t] = self._begun = terminated | truncated
+                observations[t + 1] = after
+                if dones[t].any():
+                    self._note(ends, t, terminated, truncated, infos)
+        except Exception as problem:
+            if ends.steps:
+                begin = np.zeros(shape[1], np.int64)
+                done = self._joined(observations, np.stack(taken), rewards, ends, begin)
+                problem.trajectories = done  # type: ignore[attr-defined]
+            raise
         self._observations = observations[-1]
         truncations = zip(ends.steps, ends.indices, ends.observations, ends.terminated)
         return Rollout(

@@ -35,7 +35,8 @@ from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import acceleration, checkpoints, configs, fast, presets
-from aigym_kernel.train.collect import Collector, Finished, check_trainable
+from aigym_kernel.train.collect import Collector, check_trainable
+from aigym_kernel.train.finished import Finished, kept
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.parts import check_present, check_sound, copy_of, restore, state_of
 from aigym_kernel.train.replay import Batch, Replay
@@ -174,8 +175,9 @@ def dqn(
 
     Raises (at the first step of the loop, before anything is trained):
         UnknownName, TrainingError, AigymError: see `check`, `begin`, `checkpoints.load`.
-    Raises (later):
-        TrainingError: the environment gave a NaN or infinite observation or reward.
+    Raises (later; the trajectories that have finished since the last Update are its ``trajectories``):
+        TrainingError: the environment gave a NaN or infinite observation or reward, or the network broke.
+        EnvError: the environment raised, hung, or ended its process.
         UnknownName, TrainingError: see `schedules.heed`, for what was sent.
     """
     checkpoint = None if resume is None else checkpoints.load(resume, "dqn")
@@ -232,21 +234,19 @@ def dqn(
             if done >= rounds:
                 return
             started, before, played = time.perf_counter(), done, list[Trajectories]()
-            while done < rounds and (done - before) * batch < UPDATE_STEPS:
-                learns = done * batch >= config.learning_starts
-                learned.epsilon = epsilon(config, done / rounds) if learns else 1.0
-                with one_thread(learned):
+            with kept(played), one_thread(learned):
+                while done < rounds and (done - before) * batch < UPDATE_STEPS:
+                    learns = done * batch >= config.learning_starts
+                    learned.epsilon = epsilon(config, done / rounds) if learns else 1.0
                     rollout = collector.collect(learned, config.train_freq, generator)
+                    played.append(rollout.trajectories)
                     learner.replay.add(rollout)
                     done += 1
                     if done * batch >= config.learning_starts:
                         learner.learn(done)
-                played.append(rollout.trajectories)
-            trajectories = join(played)
-            finished.add(trajectories)
-            check_sound(learned, "dqn", done * batch, learner.rate.at(done - 1))
-            metrics = learner.metrics() | finished.metrics()
-            metrics["epsilon"] = learned.epsilon
+                check_sound(learned, "dqn", done * batch, learner.rate.at(done - 1))
+            finished.add(trajectories := join(played))
+            metrics = learner.metrics() | finished.metrics() | {"epsilon": learned.epsilon}
             metrics["steps_per_second"] = (done - before) * batch / (time.perf_counter() - started)
     finally:
         envs.close()

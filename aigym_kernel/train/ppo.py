@@ -34,12 +34,13 @@ import torch
 from torch import nn
 
 from aigym_kernel import settings
-from aigym_kernel.batches import Update, empty
+from aigym_kernel.batches import Batch, Update, empty
 from aigym_kernel.envs import EnvSource
 from aigym_kernel.envs.vector import make_vec
 from aigym_kernel.errors import TrainingError
 from aigym_kernel.train import acceleration, checkpoints, configs, fast
-from aigym_kernel.train.collect import Collector, Finished, Rollout, check_trainable
+from aigym_kernel.train.collect import Collector, Rollout, check_trainable
+from aigym_kernel.train.finished import Finished, kept
 from aigym_kernel.train.networks import Policy, one_thread
 from aigym_kernel.train.normalization import RewardScale
 from aigym_kernel.train.parts import check_present, check_sound, copy_of, restore, state_of
@@ -172,8 +173,9 @@ def ppo(
 
     Raises (at the first step of the loop, before anything is trained):
         UnknownName, TrainingError, AigymError: see `check`, `begin`, `checkpoints.load`.
-    Raises (later):
-        TrainingError: the environment gave a NaN or infinite observation or reward.
+    Raises (later; the trajectories that have finished since the last Update are its ``trajectories``):
+        TrainingError: the environment gave a NaN or infinite observation or reward, or the network broke.
+        EnvError: the environment raised, hung, or ended its process.
         UnknownName, TrainingError: see `schedules.heed`, for what was sent.
     """
     checkpoint = None if resume is None else checkpoints.load(resume, "ppo")
@@ -241,8 +243,10 @@ def ppo(
             started = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = rate.at(done)
-            with one_thread(learner):
+            fresh: list[Batch] = []
+            with kept(fresh), one_thread(learner):
                 rollout = collector.collect(learner, config.n_steps, generator)
+                fresh.append(rollout.trajectories)
                 if config.normalize_observations:
                     seen_now = rollout.observations[:-1]
                     learner.update_normalization(seen_now.reshape(-1, *seen_now.shape[2:]))
@@ -250,12 +254,12 @@ def ppo(
                     rollout = replace(rollout, rewards=scale(rollout.rewards, rollout.dones))
                 now = replace(config, clip_range=clip_range.at(done))
                 metrics = learn(learner, optimizer, rollout, now, generator)
+                check_sound(learner, "ppo", (done + 1) * batch, rate.at(done))
             finished.add(rollout.trajectories)
             metrics |= finished.metrics()
             metrics["learning_rate"] = rate.at(done)
             metrics["steps_per_second"] = batch / (time.perf_counter() - started)
             done += 1
-            check_sound(learner, "ppo", done * batch, rate.at(done - 1))
     finally:
         envs.close()
 
