@@ -215,12 +215,21 @@ class Lab:
 
 
 def watch(page: Any, requests: list[str], problems: list[str]) -> None:
-    """Notes every request of a page and everything that went wrong in it; waits as long as all tests do."""
+    """Notes every request of a page and everything that went wrong in it; waits as long as all tests do.
+
+    What Jupyter's own server refuses to answer is no fault of a widget: the list of kernels is an error while
+    one of them starts (jupyter_server 2, `kernel_model`), and asked for again."""
+
+    def hear(message: Any) -> None:
+        own = "/api/" in message.location["url"] and message.text.startswith("Failed to load resource")
+        if message.type == "error" and not own:
+            problems.append(f"{message.text}\n{message.location}")
+
     page.set_default_timeout(WAIT_MS)
     page.on("request", lambda request: requests.append(request.url))
     page.on("websocket", lambda socket: requests.append(socket.url))
     page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))
-    page.on("console", lambda m: problems.append(f"{m.text}\n{m.location}") if m.type == "error" else None)
+    page.on("console", hear)
 
 
 def strangers(requests: list[str], *own: str) -> list[str]:

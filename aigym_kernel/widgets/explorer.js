@@ -27,9 +27,10 @@ import { diffPane } from "./diff.js";
  * @typedef {import("@anywidget/types").AnyModel<State>} Model
  */
 /**
- * What a pane gets: `change` sets state through Python, `speak` tells a screen reader, `signal` ends it.
+ * What a pane gets: `change` sets state through Python, `changing` tells whether that is going on, `speak` tells a
+ * screen reader, `signal` ends it.
  * @typedef {{model: Model, ask: import("./requests.js").Ask, change: (state: Partial<State>) => Promise<any>,
- *   speak: (text: string) => void, signal: AbortSignal}} Host
+ *   changing: () => boolean, speak: (text: string) => void, signal: AbortSignal}} Host
  */
 /**
  * What a pane is: its `keys` (see keys.js) and `help` lines [keys, what they do] join those of the others;
@@ -108,10 +109,17 @@ function render({ model, el }) {
     busy: (on) => (on ? root.setAttribute("aria-busy", "true") : root.removeAttribute("aria-busy")),
     signal: gone.signal,
   });
+  let changes = 0;
   /** @type {Host} */
   const host = {
     model, ask, signal: gone.signal,
-    change: (state) => ask("change", state),
+    change: (state) => {
+      changes++;
+      const answer = ask("change", state);
+      answer.catch(() => {}).finally(() => changes--);
+      return answer;
+    },
+    changing: () => changes > 0,
     speak: (text) => { spoken.textContent = text; },
   };
   const search = searchBox(host);

@@ -266,8 +266,9 @@ class Explorer(anywidget.AnyWidget):
             self._narrow()
 
     def _on_selected(self, _change: object) -> None:
-        self.step = 0
-        self._load()
+        with self.hold_sync():  # else what is open until it has loaded would be put to its beginning
+            self.step = 0
+            self._load()
 
     def _on_message(self, _widget: object, content: Any, _buffers: object) -> None:
         if not isinstance(content, dict) or "ask" not in content:

@@ -55,9 +55,9 @@ export function stepsPerSecond(speed, pace, length) {
 /**
  * @param {{
  *   ask: import("./requests.js").Ask,
- *   onStep: (t: number, settled: boolean) => void,
+ *   onStep: (settled: boolean) => void,
  *   signal: AbortSignal,
- * }} hooks `ask`: a question to the kernel, see requests.js; `onStep`: where the reader is, `settled` when it rests
+ * }} hooks `ask`: a question to the kernel, see requests.js; `onStep`: the reader has moved, `settled` if it rests there
  */
 export function player({ ask, onStep, signal }) {
   const node = h("section", { class: "aigym-player", "aria-label": "trajectory" });
@@ -214,7 +214,7 @@ export function player({ ask, onStep, signal }) {
     t = clamp(Math.round(to), 0, shown.length);
     slider.value = String(t);
     redraw();
-    onStep(t, !playing);
+    onStep(!playing);
   }
   /** @param {number} by */
   function step(by) {
@@ -231,7 +231,7 @@ export function player({ ask, onStep, signal }) {
     window.cancelAnimationFrame(playing);
     playing = 0;
     label(play, "play (space)", "play");
-    onStep(t, true);
+    onStep(true);
   }
   function toggle() {
     if (!shown) return;
@@ -334,19 +334,36 @@ export function player({ ask, onStep, signal }) {
   return { node, show, seek, position: () => t, repaint, keys };
 }
 
+/**
+ * Tells the kernel where the reader is, soon after it rests and twice a second while it plays. In between the model
+ * keeps what the kernel was told last: else its echo of that would look like its wish to go back there.
+ * @param {{set: (name: "step", value: number) => void, save_changes: () => void}} model
+ * @param {() => number} position @param {() => boolean} changing whether the kernel was asked for something else to show
+ * @returns {(settled: boolean) => void}
+ */
+export function reporter(model, position, changing) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const tell = () => {
+    timer = undefined;
+    if (changing()) wait(100);
+    else {
+      model.set("step", position());
+      model.save_changes();
+    }
+  };
+  const wait = (/** @type {number} */ time) => {
+    clearTimeout(timer);
+    timer = setTimeout(tell, time);
+  };
+  return (settled) => { if (settled || !timer) wait(settled ? 100 : 500); };
+}
+
 /** The trajectory that is open. @param {import("./explorer.js").Host} host @returns {import("./explorer.js").Pane} */
 export function trajectoryPane(host) {
-  const { model, ask, signal } = host;
-  let saveTimer = 0;
-  const stage = player({
-    ask, signal,
-    onStep(t, settled) {
-      model.set("step", t);
-      if (saveTimer && !settled) return;
-      window.clearTimeout(saveTimer);
-      saveTimer = window.setTimeout(() => { saveTimer = 0; model.save_changes(); }, settled ? 100 : 500);
-    },
-  });
+  const { model, ask, changing, signal } = host;
+  const report = reporter(model, () => stage.position(), changing);
+  const stage = player({ ask, signal, onStep: report });
   const show = () => {
     const shown = /** @type {Shown} */ (model.get("trajectory"));
     const nothing = model.get("total") ? "Choose a trajectory in the list." : "No trajectory matches.";
