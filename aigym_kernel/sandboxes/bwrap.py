@@ -171,7 +171,7 @@ def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
             os.lseek(descriptor, 0, os.SEEK_SET)
             return str(descriptor)
 
-        arguments = ["bwrap", *_namespaces(limits), *_system(begun.prefix, data)]
+        arguments = [*_namespaces(limits), *_system(begun.prefix, data)]
         arguments += _packages(limits.packages, begun)
         arguments += [*(_network(data) if limits.network else ()), *(_gpus(gpus) if gpus else ())]
         arguments += _disks(limits)
@@ -186,22 +186,12 @@ def _start(limits: Limits, level: str, gpus: Gpus | None) -> _ProcessLink:
         stack.callback(theirs.close)
         printed = os.memfd_create("printed")
         failed.callback(os.close, printed)
-        nobody = NOBODY if begun.drop else None
 
         def start() -> subprocess.Popen[bytes]:
             with group.inside() if group else contextlib.nullcontext():
-                return subprocess.Popen(
-                    arguments,
-                    executable=begun.binary,
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    stderr=printed,
-                    env={},
-                    cwd="/",
-                    pass_fds=passed,
-                    user=nobody,
-                    group=nobody,
-                    extra_groups=None if nobody is None else (),
+                end = theirs.fileno()
+                return begun.spawn(
+                    arguments, stdin=end, stdout=end, stderr=printed, env={}, cwd="/", pass_fds=passed
                 )
 
         process = begun.call(start)

@@ -1,6 +1,6 @@
 """Starts ``bwrap`` processes: the binary, the thread they hang on, and what root prepares for them.
 
-    starter().call(lambda: subprocess.Popen([...], executable=starter().binary))
+    starter().call(lambda: starter().spawn([...], stdin=...))
 
 Not here: what a box is made of (`bwrap`).
 """
@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +68,20 @@ class Starter:
         self._shown: dict[Path, str] = {}  # only the starting thread asks
         cgroups.watch()
         self.drop = os.geteuid() == 0 and _can_become(NOBODY) and self.call(self._mount)
+        self._setpriv = _setpriv() if self.drop else ""
+
+    def spawn(self, arguments: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+        """Start bwrap, as nobody where this is root; ``how``: arguments of `subprocess.Popen`.
+
+        It is setpriv that becomes nobody then. Popen's own ``user=`` forks, which takes the longer the more
+        memory this process has.
+        """
+        command = [self.binary, *arguments]
+        if self.drop and self._setpriv:
+            command = [self._setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
+        elif self.drop:
+            how |= {"user": NOBODY, "group": NOBODY, "extra_groups": ()}
+        return subprocess.Popen(command, **how)
 
     def call(self, job: Callable[[], T]) -> T:
         """The job's result, from the starting thread."""
@@ -142,6 +156,14 @@ def _can_become(user: int) -> bool:
         if not any(first <= user < first + count for first, _, count in ranges):
             return False
     return Path("/proc/self/setgroups").read_text().strip() != "deny"
+
+
+def _setpriv() -> str:
+    """That of util-linux; nothing where there is none: busybox's cannot change the user."""
+    found = shutil.which("setpriv") or ""
+    if found and "--reuid" not in subprocess.run([found, "--help"], capture_output=True, text=True).stdout:
+        return ""
+    return found
 
 
 _the_starter: Starter | None = None
