@@ -19,7 +19,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --reruns 1
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --reruns 1
 
 install: .venv/test node_modules/.package-lock.json
 

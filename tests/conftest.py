@@ -42,6 +42,20 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that drive a browser, which is all work, lie evenly among the others, which mostly wait: so that
+    of the processes of `make test` seldom two have one."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    drives = {path for path, own in files.items() if any(i.get_closest_marker("browser") for i in own)}
+    place: dict[Path, float] = {}
+    for part in (drives, files.keys() - drives):
+        ordered = [path for path in files if path in part]
+        place |= {path: (number + 0.5) / len(ordered) for number, path in enumerate(ordered)}
+    items.sort(key=lambda item: place[item.path])
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Why tests failed that were tried again (`make test`): passing then makes nobody forget it."""
     for report in terminalreporter.getreports("rerun"):
