@@ -217,12 +217,14 @@ class Lab:
 def watch(page: Any, requests: list[str], problems: list[str]) -> None:
     """Notes every request of a page and everything that went wrong in it; waits as long as all tests do.
 
-    What Jupyter's own server refuses to answer is no fault of a widget: the list of kernels is an error while
-    one of them starts (jupyter_server 2, `kernel_model`), and asked for again."""
+    One thing is no fault of a widget: the list of kernels is an error of Jupyter's server while one of them
+    starts (jupyter_server 2, `kernel_model`), and asked for again."""
 
     def hear(message: Any) -> None:
-        own = "/api/" in message.location["url"] and message.text.startswith("Failed to load resource")
-        if message.type == "error" and not own:
+        refused = message.text.startswith(
+            "Failed to load resource: the server responded with a status of 500"
+        )
+        if message.type == "error" and not (refused and "/api/kernels?" in message.location["url"]):
             problems.append(f"{message.text}\n{message.location}")
 
     page.set_default_timeout(WAIT_MS)
