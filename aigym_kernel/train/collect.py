@@ -28,6 +28,7 @@ from aigym_kernel.envs.vector import Together, make_one
 from aigym_kernel.errors import AigymError, EnvError, TrainingError
 from aigym_kernel.train import fast
 from aigym_kernel.train.collect_torch import take_steps
+from aigym_kernel.train.finished import carry
 from aigym_kernel.train.networks import Policy
 from aigym_kernel.train.outlines import outline
 from aigym_kernel.train.spaces import check_spaces
@@ -181,8 +182,7 @@ class Collector:
         except Exception as problem:
             if ends.steps:
                 begin = np.zeros(shape[1], np.int64)
-                done = self._joined(observations, np.stack(taken), rewards, ends, begin)
-                problem.trajectories = done  # type: ignore[attr-defined]
+                carry(problem, [self._joined(observations, np.stack(taken), rewards, ends, begin)])
             raise
         self._observations = observations[-1]
         truncations = zip(ends.steps, ends.indices, ends.observations, ends.terminated)

@@ -59,13 +59,17 @@ class Finished:
 
 @contextmanager
 def kept(finished: Sequence[Batch]) -> Iterator[None]:
-    """An exception that leaves the block carries ``finished``, as it is by then, before what it carries
-    already: see `finished_before`."""
+    """An exception that leaves the block carries ``finished``, as it is by then: see `carry`."""
     try:
         yield
     except Exception as problem:
-        problem.trajectories = join([*finished, finished_before(problem)])  # type: ignore[attr-defined]
+        carry(problem, finished)
         raise
+
+
+def carry(problem: Exception, finished: Sequence[Batch]) -> None:
+    """Have it carry these episodes, before those that it carries already."""
+    problem.trajectories = join([*finished, finished_before(problem)])  # type: ignore[attr-defined]
 
 
 def finished_before(problem: Exception) -> Batch:
